@@ -1,0 +1,1 @@
+"""The control plane: everything that runs without a GPU and without torch."""

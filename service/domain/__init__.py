@@ -1,0 +1,1 @@
+"""Words and rules. Pure: pydantic and the standard library, no framework, no I/O."""

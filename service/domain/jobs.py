@@ -1,0 +1,121 @@
+"""The life of a job: its states, which may follow which (data, drawn in docs from here), and the frozen records."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from service.domain.errors import InvalidTransition
+from service.domain.ids import Fence, JobId, TenantId
+from service.domain.recipes import Recipe
+
+
+class State(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    FINALIZING = "finalizing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
+    State.RUNNING: frozenset({State.PAUSING, State.CANCELLING, State.FINALIZING, State.FAILED, State.QUEUED}),
+    State.PAUSING: frozenset({State.PAUSED, State.CANCELLING}),
+    State.PAUSED: frozenset({State.QUEUED, State.CANCELLED}),
+    State.CANCELLING: frozenset({State.CANCELLED}),
+    State.FINALIZING: frozenset({State.SUCCEEDED, State.CANCELLING, State.FAILED, State.QUEUED}),
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset({State.QUEUED}),
+    State.CANCELLED: frozenset(),
+}
+"""state → the states that may follow it. failed → queued is a retry."""
+
+OWNED: frozenset[State] = frozenset({State.RUNNING, State.PAUSING, State.CANCELLING, State.FINALIZING})
+"""States in which an attempt holds the job, and in which its fenced writes are taken."""
+
+TERMINAL: frozenset[State] = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+
+
+def check_transition(before: State, after: State) -> None:
+    """Raise InvalidTransition unless the table has before → after."""
+    if after not in TRANSITIONS[before]:
+        raise InvalidTransition(f"a job that is {before} cannot become {after}")
+
+
+def after_lost_attempt(state: State, *, attempts_left: bool) -> State:
+    """Where a job goes whose lease ran out or whose child died, from each owned state."""
+    if state is State.PAUSING:
+        return State.PAUSED
+    if state is State.CANCELLING:
+        return State.CANCELLED
+    return State.QUEUED if attempts_left else State.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job failed: a stable code and a sentence that a person can act on."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a job by one worker. `cause` says how it ended: succeeded, lease_lost, child_crashed, handed_back, …"""
+
+    fence: Fence
+    worker: str
+    device: str | None
+    started_at: datetime
+    ended_at: datetime | None = None
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is. `reward` is the mean over the candidates of the last step; NFE and fe as in docs (Counting)."""
+
+    step: int = 0
+    steps: int = 0
+    reward: float | None = None
+    training_nfe: int = 0
+    training_fe: float = 0
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    id: JobId
+    tenant: TenantId
+    state: State
+    recipe: Recipe
+    created_at: datetime
+    updated_at: datetime
+    fence: Fence
+    progress: Progress
+    adapter: str | None = None
+    error: JobError | None = None
+    attempts: tuple[Attempt, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+    event_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a job; numbered from 1 without gaps, never changed.
+
+    Types: job.queued, job.started, job.resumed, job.step, job.samples, job.checkpoint, job.log, job.requeued,
+    job.cancelling, job.cancelled, job.failed, job.succeeded. Where a step was run twice, the highest fence counts.
+    """
+
+    number: int
+    fence: Fence
+    step: int | None
+    type: str
+    data: dict[str, Any]
+    created_at: datetime

@@ -1,0 +1,103 @@
+"""What a caller posts (`JobRequest`) and what a job stores and a child reads (`Recipe`: the same with every name resolved)."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from service.domain.catalogue import BaseModelEntry, RewardModelEntry
+from service.domain.methods import Method
+from service.domain.rewards import Reward
+
+MAX_PROMPT_LENGTH = 2_000
+MAX_PROMPTS = 100_000
+MAX_METADATA_PAIRS = 16
+NAME = r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$"
+
+PromptText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT_LENGTH)]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+Target = Literal["attention", "feed-forward", "conv"]
+
+
+class Lora(BaseModel):
+    """The adapter's layout. alpha = rank always, so that a reload without alpha is exact."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(default=16, ge=1, le=256, description="Rank of each update.")
+    targets: tuple[Target, ...] = Field(
+        default=("attention", "feed-forward", "conv"),
+        min_length=1,
+        max_length=3,
+        description="Groups of layers, which each family maps to its own.",
+    )
+
+
+class Samples(BaseModel):
+    """Pictures drawn while the job trains, at fixed prompts and seeds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    every: int = Field(default=20, ge=0, le=100_000, description="Draw after each so many steps; 0: never.")
+    prompts: tuple[PromptText, ...] = Field(
+        default=(), max_length=16, description="Prompts to draw; empty: the first four of the job."
+    )
+    guidance: float = Field(default=2.0, ge=1.0, le=20.0, description="Guidance scale of the samples.")
+    num_inference_steps: int = Field(default=10, ge=1, le=200, description="Sampler steps of the samples.")
+
+
+class JobRequest(BaseModel):
+    """The body of `POST /jobs`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_model: str = Field(min_length=1, max_length=128, description="Name of a base model in the catalogue.")
+    prompts: tuple[PromptText, ...] | None = Field(
+        default=None, min_length=1, max_length=MAX_PROMPTS, description="The training prompts."
+    )
+    prompts_file: str | None = Field(
+        default=None, pattern=r"^file_[0-9a-z]{26}$", description="Id of an uploaded text or JSONL file, instead of `prompts`."
+    )
+    reward: Reward = Field(description="What is searched for.")
+    method: Method = Field(
+        default_factory=lambda: Method(type="sharpening-rlhf"), description="How it is trained on."
+    )
+    lora: Lora = Field(default_factory=Lora, description="The adapter's layout.")
+    steps: int = Field(default=60, ge=1, le=100_000, description="Optimiser steps.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of every source of chance.")
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="Precision of the base model; auto: bf16 on a GPU that has it, else fp32."
+    )
+    samples: Samples = Field(default_factory=Samples, description="Pictures drawn while the job trains.")
+    checkpoint_every: int = Field(default=10, ge=1, le=100_000, description="Steps between checkpoints.")
+    adapter_name: str | None = Field(
+        default=None, pattern=NAME, description="Name of the adapter; default: the job's id. Versions count up."
+    )
+    priority: int = Field(default=0, ge=-10, le=10, description="Higher is claimed first.")
+    metadata: dict[MetadataKey, MetadataValue] = Field(
+        default_factory=dict, max_length=MAX_METADATA_PAIRS, description="Yours; returned as it is."
+    )
+
+    @model_validator(mode="after")
+    def _one_source_of_prompts(self) -> "JobRequest":
+        if (self.prompts is None) == (self.prompts_file is None):
+            raise ValueError("give either prompts or prompts_file, and not both")
+        return self
+
+
+class Recipe(JobRequest):
+    """A request with every name resolved: what the job was posted with, whatever the catalogue says later."""
+
+    base: BaseModelEntry
+    reward_model: RewardModelEntry | None = None
+    prompts_sha256: str
+    prompt_count: int
+
+    def public(self) -> dict[str, Any]:
+        """The recipe as callers see it: no prompts (they may be many) beyond their count and hash, no source paths."""
+        shown: dict[str, Any] = self.model_dump(mode="json", exclude={"base", "reward_model"})
+        if self.prompts is not None and len(self.prompts) > 32:
+            shown["prompts"] = list(self.prompts[:32])
+        shown["base"] = self.base.public()
+        shown["reward_model"] = self.reward_model.public() if self.reward_model else None
+        return shown

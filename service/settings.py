@@ -1,0 +1,91 @@
+"""Settings, all from the environment with the prefix STROP_, validated at start: a wrong one stops the process with a sentence.
+
+Composition roots read them once and hand values on; nothing below `settings` imports this.
+"""
+
+import sys
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+DEFAULT_STATE = Path(".strop")
+
+
+class Settings(BaseSettings):
+    """Every process reads the same set and uses what it needs."""
+
+    model_config = SettingsConfigDict(env_prefix="STROP_", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    state_dir: Path = Field(default=DEFAULT_STATE, description="Where the embedded stack keeps its database, store, broker and logs.")
+    database_url: str = Field(default="", description="postgresql://… or sqlite:///path; empty: SQLite in the state folder.")
+    broker_url: str = Field(default="", description="redis://… or redis+socket:///path; empty: a socket in the state folder.")
+    store_url: str = Field(default="", description="s3://bucket[/prefix] or file:///folder; empty: a folder in the state folder.")
+    s3_endpoint_url: str | None = Field(default=None, description="Endpoint of an S3-compatible store; empty: AWS.")
+    s3_public_url: str | None = Field(default=None, description="Set to hand out presigned links under this address.")
+    catalogue: Path = Field(default=Path("catalogue.toml"), description="TOML list of base and reward models.")
+
+    api_key: SecretStr | None = Field(default=None, min_length=16, description="The key of tenant `local`. Without it processes bind loopback only.")
+    link_key: SecretStr | None = Field(default=None, min_length=16, description="Signs expiring links; default: derived from the key, or made at start.")
+    host: str = Field(default="127.0.0.1", description="Address that gateway and inference bind.")
+    port: int = Field(default=8000, ge=1, le=65535, description="Port of the gateway.")
+    grpc_port: int = Field(default=8002, ge=1, le=65535, description="Port of the gateway's gRPC face.")
+    inference_port: int = Field(default=8001, ge=1, le=65535, description="Port of the inference endpoint.")
+    inference_url: str = Field(default="", description="Where callers reach the inference endpoint; empty: this host.")
+
+    lease_seconds: float = Field(default=30.0, ge=1, le=3600, description="Lease of an attempt; heartbeat = lease / 3, control poll = lease / 15.")
+    step_timeout: float = Field(default=900.0, ge=1, le=86_400, description="Seconds without an event from the child that end an attempt as stuck.")
+    poll_seconds: float = Field(default=5.0, gt=0, le=300, description="How often an idle worker looks for work without being rung (jittered).")
+    attempt_limit: int = Field(default=3, ge=1, le=100, description="Counted attempts after which a job fails.")
+    backoff_seconds: float = Field(default=5.0, ge=0, le=3600, description="Wait before the second attempt; doubles with each.")
+    worker_name: str = Field(default="", description="How this worker signs its attempts; default: host and process id.")
+    scratch_dir: Path | None = Field(default=None, description="Attempts' scratch folders; default: in the state folder.")
+    cache_dir: Path | None = Field(default=None, description="The read-only cache of models; default: in the state folder.")
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Where children and the engine compute.")
+    threads: int = Field(default=1, ge=1, le=256, description="CPU threads of each child and of the engine.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Level of the logs.")
+
+    @model_validator(mode="after")
+    def _fill_and_check(self) -> "Settings":
+        state = self.state_dir.absolute()
+        fill = {
+            "database_url": f"sqlite:///{state / 'strop.db'}",
+            "broker_url": f"redis+socket://{state / 'broker.sock'}?virtual_host=0",
+            "store_url": f"file://{state / 'store'}",
+            "scratch_dir": state / "scratch",
+            "cache_dir": state / "cache",
+            "inference_url": f"http://{self.host}:{self.inference_port}",
+        }
+        for name, value in fill.items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, value)
+        _check_scheme("STROP_DATABASE_URL", self.database_url, ("postgresql", "postgresql+psycopg", "sqlite"))
+        _check_scheme("STROP_BROKER_URL", self.broker_url, ("redis", "rediss", "redis+socket"))
+        _check_scheme("STROP_STORE_URL", self.store_url, ("s3", "file"))
+        if self.api_key is None and self.host not in LOOPBACK:
+            raise ValueError(
+                f"STROP_HOST is {self.host}, which others can reach, but STROP_API_KEY is not set: "
+                "set a key of 16 characters or more, or bind 127.0.0.1"
+            )
+        return self
+
+
+def _check_scheme(name: str, url: str, allowed: tuple[str, ...]) -> None:
+    scheme = urlsplit(url).scheme
+    if scheme not in allowed:
+        raise ValueError(f"{name} begins with {scheme or 'nothing'!r}; it must be one of {', '.join(s + '://' for s in allowed)}")
+
+
+def load() -> Settings:
+    """Read the environment, or end the process with one sentence per wrong setting."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        for wrong in error.errors():
+            place = "STROP_" + "_".join(str(part) for part in wrong["loc"]).upper() if wrong["loc"] else "settings"
+            print(f"strop: {place}: {wrong['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+        raise SystemExit(2) from None

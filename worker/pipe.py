@@ -1,0 +1,111 @@
+"""The words between a worker's parent and its child, one JSON object a line, over two pipes.
+
+Down (parent → child): Begin once, then Tick (seconds that the lease still has), Stop (cancel, pause or hand back).
+Up (child → parent): Ready, Report (an event), FileMade (a whole file in the scratch folder), Finished or Failed, last.
+End of file on either side means that the other is gone: the child then ends itself, the parent reaps it.
+Torch-free: both sides import it.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import IO, Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """All that the child needs. Paths are local folders or files that the parent staged."""
+
+    recipe: dict[str, Any]
+    prompts_path: str
+    base_path: str
+    reward_model_path: str | None
+    checkpoint_path: str | None
+    scratch: str
+    device: str
+    threads: int
+    lease_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The lease was renewed and now has this many seconds left; the child ends a margin before they run out."""
+
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop at the next step boundary; `checkpoint` asks for a last checkpoint first (pause, hand back)."""
+
+    reason: Literal["cancel", "pause", "hand_back"]
+    checkpoint: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The models are loaded."""
+
+    device: str
+    resumed_step: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An event for the job: its type, the step that it belongs to, its data."""
+
+    type: str
+    step: int
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FileMade:
+    """A file that is whole (written aside, synced, renamed), by its name in the scratch folder."""
+
+    name: str
+    kind: str
+    step: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The child is done. `stopped` is None at the natural end, else the reason of the Stop that it obeyed."""
+
+    step: int
+    stopped: str | None
+    training_nfe: int
+    training_fe: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The child cannot go on: a stable code and a sentence that a person can act on. `retry` = another try may help."""
+
+    code: str
+    message: str
+    retry: bool
+
+
+Message = Begin | Tick | Stop | Ready | Report | FileMade | Finished | Failed
+_WORDS: dict[str, type[Message]] = {
+    word.__name__: word for word in (Begin, Tick, Stop, Ready, Report, FileMade, Finished, Failed)
+}
+
+
+def send(stream: IO[bytes], message: Message) -> None:
+    """Write one message and flush it. Raises BrokenPipeError when the other side is gone."""
+    line = json.dumps({"word": type(message).__name__, **asdict(message)}, separators=(",", ":"), allow_nan=False)
+    stream.write(line.encode() + b"\n")
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> Iterator[Message]:
+    """Yield messages until the other side closes. A torn last line (the other side was killed) is the end, not an error."""
+    for line in stream:
+        if not line.endswith(b"\n"):
+            return
+        fields = json.loads(line)
+        yield _WORDS[fields.pop("word")](**fields)
