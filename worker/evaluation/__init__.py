@@ -1,0 +1,1 @@
+"""Fixed-seed drawing, the NFE count and scoring, for samples in training, receipts and benchmarks alike."""

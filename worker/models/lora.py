@@ -1,0 +1,73 @@
+"""The adapter's layout: which layers a target group names, and its tensors inside a module that peft has injected."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from peft import LoraConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from service.domain.errors import JobFailure
+
+UNET_TARGETS: Mapping[str, tuple[str, ...]] = {
+    "attention": ("to_q", "to_k", "to_v", "to_out.0"),
+    "feed-forward": ("ff.net.0.proj", "ff.net.2"),
+    "conv": ("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv"),
+}
+
+
+def layer_names(denoiser: nn.Module, groups: Mapping[str, tuple[str, ...]], targets: Sequence[str]) -> list[str]:
+    """Full names of the layers that the groups name. A group without a layer here is refused, not ignored."""
+    chosen: list[str] = []
+    for target in targets:
+        ends = tuple(f".{end}" for end in groups[target])
+        found = [name for name, _ in denoiser.named_modules() if name.endswith(ends)]
+        if not found:
+            raise JobFailure(
+                f'the LoRA target "{target}" names no layer of this base model; leave it out of lora.targets',
+                code="lora_targets",
+            )
+        chosen += found
+    return chosen
+
+
+def config(rank: int, layers: Sequence[str]) -> LoraConfig:
+    """alpha = rank: the scale is 1, so a file without alpha is exact."""
+    return LoraConfig(r=rank, lora_alpha=rank, target_modules=list(layers))
+
+
+def tensors(denoiser: nn.Module, adapter: str) -> dict[str, nn.Parameter]:
+    """The adapter's parameters by their names in the exported file, in the module's order."""
+    infix = f".{adapter}.weight"
+    return {
+        name.removesuffix(infix) + ".weight": parameter
+        for name, parameter in denoiser.named_parameters()
+        if name.endswith((f"lora_A{infix}", f"lora_B{infix}"))
+    }
+
+
+@torch.no_grad()
+def initialise(parameters: Mapping[str, Tensor], generator: torch.Generator) -> None:
+    """B = 0, A as peft draws it, but from a generator of our own: the same seed gives the same adapter anywhere."""
+    for name, parameter in parameters.items():
+        if "lora_B" in name:
+            parameter.zero_()
+        else:
+            drawn = torch.empty(parameter.shape, dtype=torch.float32)
+            nn.init.kaiming_uniform_(drawn, a=5**0.5, generator=generator)
+            parameter.copy_(drawn)
+
+
+@contextmanager
+def switched_off(denoiser: nn.Module) -> Iterator[None]:
+    """Every adapter off inside the block: peft's own flag, because its public switch also toggles requires_grad."""
+    layers = [module for module in denoiser.modules() if isinstance(module, BaseTunerLayer)]
+    before = [layer._disable_adapters for layer in layers]
+    for layer in layers:
+        layer._disable_adapters = True
+    try:
+        yield
+    finally:
+        for layer, state in zip(layers, before, strict=True):
+            layer._disable_adapters = state
