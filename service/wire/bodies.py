@@ -1,0 +1,128 @@
+"""Request bodies, read strictly: what a caller wrote is taken as it stands or refused, never guessed at.
+
+FastAPI alone takes NaN, repeated names, "60" and true for a whole number, and a JSON body under any name.
+`StrictRoute` reads a body by RFC 8259 before FastAPI sees it, validates it in pydantic's strict JSON mode (a
+number is a number), and hands FastAPI the finished model. The OpenAPI file stays FastAPI's own.
+"""
+
+import json
+import math
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+from fastapi import params
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.domain.errors import FieldError, InvalidRequest
+from service.wire import fields
+from service.wire.problems import UnsupportedMediaType
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class StrictRoute(APIRoute):
+    """`APIRouter(route_class=StrictRoute)`: JSON bodies become models strictly; other content types are 415."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        field = self.body_field
+        if field is None:
+            return handle
+        if isinstance(field.field_info, params.Form):
+
+            async def form(request: Request) -> Response:
+                require_type(request, "multipart/form-data")
+                return await handle(request)
+
+            return form
+        model = field.field_info.annotation
+        assert isinstance(model, type)
+        assert issubclass(model, BaseModel), "a JSON body is one model"
+
+        async def strict(request: Request) -> Response:
+            require_type(request, "application/json")
+            request._json = parse(model, await request.body())
+            return await handle(request)
+
+        return strict
+
+
+def require_type(request: Request, wanted: str) -> None:
+    given = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if given != wanted:
+        raise UnsupportedMediaType(f"The body is {given or 'of no stated type'}; send it as {wanted}.")
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise UnsupportedMediaType(f"The body is encoded as {encoding}; send it without Content-Encoding.")
+
+
+def parse(model: type[Model], raw: bytes) -> Model:
+    """Read one JSON object into `model`, strictly. Raises InvalidRequest with one FieldError per place."""
+    value = read_json(raw)
+    try:
+        return model.model_validate_json(raw, strict=True)
+    except ValidationError as error:
+        raise InvalidRequest(errors=fields.of_body(error.errors(), value, model)) from None
+
+
+def read_json(raw: bytes) -> Any:
+    """RFC 8259 and no more: UTF-8, finite numbers, names once. Raises InvalidRequest with code invalid_json."""
+    try:
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_object)
+    except UnicodeDecodeError:
+        raise _not_json("is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise _not_json(f"is not JSON: {error.msg} at {where}" if raw.strip() else "is empty") from None
+    except RecursionError:
+        raise _not_json("is nested too deeply") from None
+    except ValueError:  # Python's bound on the digits of a whole number
+        raise _not_json("holds a number of thousands of digits") from None
+    wrong = tuple(_unfit(value, ()))
+    if wrong:
+        raise InvalidRequest(errors=wrong, code="invalid_json")
+    return value
+
+
+class _Repeated(dict[str, Any]):
+    """An object in which a name stood twice."""
+
+    name: str
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) == len(pairs):
+        return value
+    names = [name for name, _ in pairs]
+    repeated = _Repeated(value)
+    repeated.name = next(name for name in names if names.count(name) > 1)
+    return repeated
+
+
+def _unfit(value: Any, path: tuple[str | int, ...]) -> Iterator[FieldError]:
+    if isinstance(value, dict):
+        if isinstance(value, _Repeated):
+            yield FieldError(fields.dotted((*path, value.name)), "this name stands twice", "keep one of the two")
+        for name, each in value.items():
+            yield from _unfit(name, (*path, name))
+            yield from _unfit(each, (*path, name))
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _unfit(each, (*path, index))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield FieldError(fields.dotted(path), "NaN and Infinity are not JSON numbers", "send a finite number")
+    elif isinstance(value, str) and not _storable(value):
+        yield FieldError(fields.dotted(path), "holds a NUL or half of a surrogate pair", "remove it")
+
+
+def _storable(text: str) -> bool:
+    return "\0" not in text and (text.isascii() or not any("\ud800" <= mark <= "\udfff" for mark in text))
+
+
+def _not_json(what: str) -> InvalidRequest:
+    wrong = FieldError("", f"the body {what}", "send one JSON object in UTF-8")
+    return InvalidRequest(f"The body {what}.", errors=(wrong,), code="invalid_json")
