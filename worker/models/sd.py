@@ -1,6 +1,6 @@
 """Stable Diffusion 1.x and 2.x (ε- and v-prediction) in diffusers' folder format, and `shapes`, which is one of them.
 
-What has a counterpart in `StableDiffusionPipeline` does exactly the same arithmetic in the same dtype, so a picture drawn
+What has a counterpart in `StableDiffusionPipeline` does exactly the same arithmetic in the same dtype: a picture drawn
 here is the picture that plain diffusers draws with `DDIMScheduler.from_config(pipeline.scheduler.config)`.
 """
 
@@ -157,7 +157,7 @@ class StableDiffusion:
         return lora.switched_off(self.unet)
 
     def export(self, tensors: Mapping[str, Tensor]) -> bytes:
-        """peft's names throughout: diffusers' converter renames attention only, and its loader wants one style a file."""
+        """peft's names throughout: diffusers' converter renames attention only, and its loader wants one style."""
         packed = self.pipeline.pack_weights({name: value.detach().cpu() for name, value in tensors.items()}, "unet")
         return safetensors.torch.save(packed, metadata={"format": "pt"})
 

@@ -1,0 +1,142 @@
+"""The identities of one update, by brute force in a world of eight numbers."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.worker.sharpening.toy import Toy, pleasant, renoise, settings, world
+from worker.sharpening.beta import Beta
+from worker.sharpening.comparison import compare, reference_errors, renoised
+from worker.sharpening.objective import error
+from worker.sharpening.rng import generator
+from worker.sharpening.rollout import Candidates, candidate_seeds, noise, search
+from worker.sharpening.selection import best_and_worst
+from worker.sharpening.step import step
+
+BETA = Beta(value=3.0, fixed=True)
+
+
+def loss_of_every_candidate(toy: Toy, found: Candidates, clean: Tensor, update: int) -> Tensor:
+    """−log σ of best against worst with the graphs of all n candidates kept: what the paper's code differentiates."""
+    own = settings()
+    terms = []
+    for prompt in range(len(clean)):
+        levels = own.timesteps_per_pair
+        spread = torch.rand(levels, generator=generator(own.seed, update, prompt, "t"))
+        t = ((torch.arange(levels) + spread) / levels * 100).long()
+        eps = torch.randn((levels, 2, 2, 2), generator=generator(own.seed, update, prompt, "ε"))
+        deltas = []
+        for candidate in clean[prompt]:
+            x = renoise(candidate.expand(levels, -1, -1, -1), eps, t)
+            where = torch.full((levels,), prompt)
+            policy = error(toy.denoise(x, t, where, 1.0), eps)
+            with torch.no_grad(), toy.reference():
+                reference = error(toy.denoise(x, t, where, 1.0), eps)
+            deltas.append(policy - reference)
+        scores = found.scores[prompt]
+        terms.append(-torch.nn.functional.logsigmoid(-BETA.value * (deltas[scores.argmax()] - deltas[scores.argmin()])))
+    return torch.cat(terms).mean()
+
+
+class TestStep:
+    def test_the_logit_is_zero_at_the_reference(self) -> None:
+        metrics = step(world(Toy(theta=0.0)), settings(), BETA, update=0, prompts=3).metrics
+        assert metrics.loss == pytest.approx(math.log(2))
+        assert metrics.preference == 0
+
+    def test_the_gradient_is_that_which_keeps_every_graph(self) -> None:
+        toy = Toy()
+        found = search(world(toy), settings(), candidate_seeds(settings(), 4, 3))
+        expected = torch.autograd.grad(loss_of_every_candidate(toy, found, found.clean, update=4), toy.theta)[0]
+        (gradient,) = step(world(toy), settings(), BETA, update=4, prompts=3).gradient
+        assert (gradient - expected).norm() / expected.norm() < 1e-5
+        assert expected.norm() > 1e-3
+
+    def test_no_gradient_reaches_an_unchosen_trajectory(self) -> None:
+        toy = Toy()
+        found = search(world(toy), settings(), candidate_seeds(settings(), 0, 2))
+        clean = found.clean.clone().requires_grad_()
+        pairs = best_and_worst(found.scores, found.seeds)
+        states = renoised(world(toy), settings(), 0, Candidates(found.seeds, clean, found.rewards), pairs)
+        (reached,) = torch.autograd.grad(states.clean.square().sum(), clean)
+        chosen = torch.zeros(2, 5, dtype=torch.bool)
+        chosen[pairs.prompt, pairs.best] = True
+        chosen[pairs.prompt, pairs.worst] = True
+        assert torch.equal(reached.flatten(2).abs().sum(dim=2) > 0, chosen)
+
+    def test_only_the_pairs_are_differentiated(self) -> None:
+        toy = Toy()
+        step(world(toy), settings(), BETA, update=0, prompts=3)
+        assert sum(graded for _, graded in toy.rows) == 3 * 2 * settings().timesteps_per_pair
+
+    @pytest.mark.parametrize("micro_batch", [1, 2, 7])
+    def test_the_micro_batch_changes_nothing(self, micro_batch: int) -> None:
+        whole = step(world(Toy()), settings(), Beta(), update=2, prompts=3)
+        parts = step(world(Toy()), settings(micro_batch=micro_batch), Beta(), update=2, prompts=3)
+        torch.testing.assert_close(parts.gradient, whole.gradient, rtol=1e-6, atol=1e-9)
+        assert parts.metrics.loss == pytest.approx(whole.metrics.loss)
+        assert parts.beta.value == pytest.approx(whole.beta.value)
+
+    def test_prompts_do_not_mix(self) -> None:
+        def first_only(pictures: Tensor, prompt: Tensor) -> Tensor:
+            return torch.where(prompt == 0, pleasant(pictures, prompt), 1e3 + pictures.flatten(1)[:, 1])
+
+        alone = search(world(Toy()), settings(), candidate_seeds(settings(), 0, 1))
+        beside = search(world(Toy(), first_only), settings(), candidate_seeds(settings(), 0, 2))
+        one, two = (best_and_worst(found.scores, found.seeds) for found in (alone, beside))
+        assert (one.best[0], one.worst[0]) == (two.best[0], two.worst[0])
+
+    def test_a_world_of_ties_teaches_nothing(self) -> None:
+        dull = world(Toy(), lambda pictures, prompt: torch.zeros(len(prompt)))
+        done = step(dull, settings(), BETA, update=0, prompts=3)
+        assert done.gradient is None
+        assert (done.metrics.ties, done.metrics.loss) == (3, None)
+
+    def test_a_step_along_the_gradient_prefers_the_best(self) -> None:
+        toy = Toy(theta=0.0)
+        before = step(world(toy), settings(), BETA, update=0, prompts=3)
+        toy.theta.data -= 1e-6 * before.gradient[0]
+        found = search(world(Toy(theta=0.0)), settings(), candidate_seeds(settings(), 0, 3))
+        assert loss_of_every_candidate(toy, found, found.clean, update=0) < math.log(2)
+
+
+class TestCompare:
+    def test_equal_candidates_give_log_2(self) -> None:
+        """Whatever θ is: t and ε are shared, so equal pictures have equal errors."""
+        toy = Toy(theta=0.5)
+        found = search(world(toy), settings(), candidate_seeds(settings(), 0, 3))
+        same = Candidates(found.seeds, found.clean[:, :1].expand_as(found.clean), found.rewards)
+        states = renoised(world(toy), settings(), 0, same, best_and_worst(same.scores, same.seeds))
+        reference = reference_errors(world(toy), settings(), states)
+        compared = compare(world(toy), settings(), states, reference, beta=3.0)
+        torch.testing.assert_close(compared.loss, torch.full_like(compared.loss, math.log(2)))
+        assert compared.gradient[0].abs().max() < 1e-6
+
+
+class TestRollout:
+    def test_a_candidate_is_judged_on_its_last_m_previews(self) -> None:
+        """By brute force: walk each seed alone, keep every state, sum by hand."""
+        toy, own = Toy(), settings(trajectory_length=3)
+        seeds = candidate_seeds(own, 0, 2)
+        sums = torch.zeros(2, 5, dtype=torch.float64)
+        for prompt, place in [(p, c) for p in range(2) for c in range(5)]:
+            place_seeds, where = seeds[prompt, place].view(1), torch.tensor([prompt])
+            x, walk = noise(world(toy), place_seeds), world(toy).sampler
+            previews = []
+            for index, t in enumerate(walk.timesteps):
+                x, preview = walk.step(toy.denoise(x, torch.tensor([t]), where, own.rollout_guidance), index, x)
+                previews.append(preview)
+            sums[prompt, place] = sum(pleasant(preview, where).item() for preview in previews[-3:])
+        found = search(world(toy), own, seeds)
+        torch.testing.assert_close(found.scores, sums)
+        pairs = best_and_worst(found.scores, seeds)
+        assert pairs.best.tolist() == sums.argmax(dim=1).tolist()
+        assert pairs.worst.tolist() == sums.argmin(dim=1).tolist()
+
+    def test_seeds_are_a_function_of_seed_update_prompt_and_place(self) -> None:
+        many = [candidate_seeds(settings(seed=seed), update, 3) for seed in (0, 1) for update in (0, 1)]
+        assert len(set(torch.stack(many).flatten().tolist())) == 2 * 2 * 3 * 5
+        assert torch.equal(many[0], candidate_seeds(settings(seed=0), 0, 3))
+        assert torch.equal(many[0][:2], candidate_seeds(settings(seed=0), 0, 2))
