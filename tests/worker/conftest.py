@@ -26,6 +26,11 @@ def sd_v_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.pipeline_folder(tmp_path_factory.mktemp("models") / "sd-v", prediction_type="v_prediction")
 
 
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.clip_folder(tmp_path_factory.mktemp("models") / "clip")
+
+
 @pytest.fixture
 def family(sd_folder: Path) -> StableDiffusion:
     return load("sd", sd_folder, device="cpu")

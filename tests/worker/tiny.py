@@ -1,11 +1,19 @@
-"""A Stable Diffusion small enough for a test: diffusers' own classes and folder format, random weights."""
+"""A Stable Diffusion and a CLIP small enough for a test: diffusers' own classes and folder format, random weights."""
 
 import json
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+)
 
 LENGTH = 16
 
@@ -78,3 +86,16 @@ def text_encoder() -> CLIPTextModel:
         pad_token_id=1,
     )
     return CLIPTextModel(config)
+
+
+def clip_folder(folder: Path, *, seed: int = 0) -> Path:
+    """A CLIPModel with its tokenizer and a processor that resizes to 32 px, random weights."""
+    torch.manual_seed(seed)
+    vision = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8
+    )
+    config = CLIPConfig(text_config=text_encoder().config.to_dict(), vision_config=vision.to_dict(), projection_dim=16)
+    CLIPModel(config).save_pretrained(folder)
+    tokenizer(folder).save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
