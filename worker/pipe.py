@@ -12,6 +12,10 @@ from dataclasses import asdict, dataclass, field
 from typing import IO, Any, Literal
 
 
+class Garbled(ValueError):
+    """A whole line that is none of our words: the two sides are of different versions, or somebody else wrote."""
+
+
 @dataclass(frozen=True, slots=True)
 class Begin:
     """All that the child needs. Paths are local folders or files that the parent staged."""
@@ -96,16 +100,19 @@ _WORDS: dict[str, type[Message]] = {
 
 
 def send(stream: IO[bytes], message: Message) -> None:
-    """Write one message and flush it. Raises BrokenPipeError when the other side is gone."""
+    """Write one message and flush it. Raises BrokenPipeError when the other side is gone, ValueError for NaN."""
     line = json.dumps({"word": type(message).__name__, **asdict(message)}, separators=(",", ":"), allow_nan=False)
     stream.write(line.encode() + b"\n")
     stream.flush()
 
 
 def receive(stream: IO[bytes]) -> Iterator[Message]:
-    """Yield messages until the other side closes. A torn last line (the other side was killed) is the end, not an error."""
+    """Yield messages until the other side closes; a torn last line (it was killed) is the end too. Raises Garbled."""
     for line in stream:
         if not line.endswith(b"\n"):
             return
-        fields = json.loads(line)
-        yield _WORDS[fields.pop("word")](**fields)
+        try:
+            fields = json.loads(line)
+            yield _WORDS[fields.pop("word")](**fields)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Garbled(f"not one of the pipe's words: {line[:120]!r}") from error

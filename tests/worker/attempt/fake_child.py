@@ -1,0 +1,106 @@
+"""A child without torch that speaks the pipe's words. The job's metadata say how it behaves:
+
+play     finish (default) | silent | deaf | crash | killed | oom | full | garbled | chatty | parting
+seconds  how long a step takes (default 0.01)
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import IO, NoReturn
+
+from worker.child.files import write_whole
+from worker.child.lifeline import Lifeline
+from worker.pipe import Begin, Failed, FileMade, Finished, Message, Ready, Report, receive, send
+
+
+class Fake:
+    def __init__(self, begin: Begin, down: IO[bytes], up: IO[bytes]) -> None:
+        self.begin, self.up = begin, up
+        self.lifeline = Lifeline(down, begin.lease_seconds)
+        self.scratch = Path(begin.scratch)
+        self.seconds = float(begin.recipe["metadata"].get("seconds", 0.01))
+        resumed = begin.checkpoint_path
+        self.step = int(Path(resumed).read_text()) if resumed else 0
+        self.say(Ready("fake", self.step if resumed else None))
+
+    def say(self, message: Message) -> None:
+        send(self.up, message)
+
+    def file(self, name: str, kind: str, data: bytes) -> FileMade:
+        made = write_whole(self.scratch, name, kind, self.step, data)
+        self.say(made)
+        return made
+
+    def checkpoint(self) -> None:
+        self.file(f"checkpoint-{self.step}.safetensors", "checkpoint", str(self.step).encode())
+        self.say(Report("job.checkpoint", self.step, {"name": f"checkpoint-{self.step}.safetensors"}))
+
+    def train(self) -> None:
+        recipe = self.begin.recipe
+        while self.step < recipe["steps"]:
+            if stop := self.lifeline.stop:
+                if stop.checkpoint:
+                    self.checkpoint()
+                self.say(Finished(self.step, stop.reason, self.step * 10, self.step * 12.5))
+                return
+            time.sleep(self.seconds)
+            self.step += 1
+            reward = {"mean": 0.5, "best": 0.75, "worst": 0.25}
+            progress = {"training_nfe": self.step * 10, "training_fe": self.step * 12.5}
+            data = {"reward": reward, "loss": 0.5, "seconds": self.seconds, "seconds_left": 1.0, **progress}
+            self.say(Report("job.step", self.step, data))
+            if self.step % recipe["checkpoint_every"] == 0:
+                self.checkpoint()
+        self.file(
+            "pytorch_lora_weights.safetensors", "adapter", b"adapter of " + Path(self.begin.prompts_path).read_bytes()
+        )
+        self.say(Finished(self.step, None, self.step * 10, self.step * 12.5))
+
+
+def play(name: str, fake: Fake) -> None:  # noqa: PLR0912 - one branch a play
+    match name:
+        case "finish":
+            fake.train()
+        case "silent":
+            signal.pause()
+        case "deaf":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            while True:
+                fake.say(Report("job.log", fake.step, {"lines": ["I do not hear you"]}))
+                time.sleep(0.05)
+        case "crash":
+            raise RuntimeError("out of ideas")
+        case "killed":
+            fake.checkpoint()
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "oom":
+            fake.say(Failed("out_of_memory", "the GPU is full: lower candidates", retry=False))
+        case "full":
+            fake.say(Failed("disk_full", "the scratch folder's disk is full", retry=True))
+        case "garbled":
+            fake.up.write(b"hello?\n")
+            fake.up.flush()
+            signal.pause()
+        case "chatty":
+            for number in range(1000):
+                sys.stdout.write(f"line {number}\n")
+            fake.train()
+        case "parting":  # leaves a process of its own behind, which holds the pipes of its output
+            if os.fork() == 0:
+                signal.pause()
+            fake.train()
+
+
+def main() -> NoReturn:
+    down, up = os.fdopen(int(sys.argv[-2]), "rb"), os.fdopen(int(sys.argv[-1]), "wb")
+    begin = next(receive(down))
+    assert isinstance(begin, Begin)
+    play(begin.recipe["metadata"].get("play", "finish"), Fake(begin, down, up))
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

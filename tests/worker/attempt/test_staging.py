@@ -1,0 +1,163 @@
+import json
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.domain.catalogue import BaseModelEntry, Catalogue, RewardModelEntry
+from service.domain.recipes import Recipe
+from worker.attempt.staging import Models, NotStaged, check_catalogue, stage_models
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+def recipe(base: str, reward: str | None = None, revision: str = "") -> Recipe:
+    fields: dict[str, Any] = {"base_model": "b", "prompts": ["a"], "reward": {"type": "jpeg-compressibility"}}
+    return Recipe(
+        **fields,
+        base=BaseModelEntry(name="b", source=base, family="sd", revision=revision),
+        reward_model=RewardModelEntry(name="r", source=reward, type="clip", revision=revision) if reward else None,
+        prompts_sha256="",
+        prompt_count=1,
+    )
+
+
+def no_download(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+    raise AssertionError("nothing is to be fetched")
+
+
+class TestCatalogue:
+    def catalogue(self, **change: Any) -> Catalogue:
+        posted = recipe("/b", "/r")
+        assert posted.reward_model is not None
+        return Catalogue(bases={"b": posted.base.model_copy(update=change)}, rewards={"r": posted.reward_model})
+
+    def test_that_is_as_it_was_posted_with_passes(self) -> None:
+        check_catalogue(recipe("/b", "/r"), self.catalogue())
+
+    @pytest.mark.parametrize("change", [{"source": "/other"}, {"revision": "2"}, {"licence": "none"}])
+    def test_that_has_changed_fails_the_job(self, change: dict[str, str]) -> None:
+        with pytest.raises(NotStaged, match="another entry") as failure:
+            check_catalogue(recipe("/b", "/r"), self.catalogue(**change))
+        assert failure.value.code == "catalogue_changed"
+        assert not failure.value.retry
+
+    def test_that_lacks_the_reward_model_fails_the_job(self) -> None:
+        with pytest.raises(NotStaged, match="'r', but this worker has no such entry"):
+            check_catalogue(recipe("/b", "/r"), Catalogue(bases={"b": recipe("/b").base}))
+
+
+class TestFolders:
+    def test_are_used_where_they_are(self, tmp_path: Path) -> None:
+        assert stage_models(recipe(str(tmp_path), str(tmp_path)), tmp_path, no_download) == Models(tmp_path, tmp_path)
+
+    def test_that_are_not_there_fail_the_job(self, tmp_path: Path) -> None:
+        with pytest.raises(NotStaged, match="base model 'b'") as failure:
+            stage_models(recipe(str(tmp_path / "gone")), tmp_path, no_download)
+        assert failure.value.code == "base_unavailable"
+
+    def test_for_rewards_have_a_code_of_their_own(self, tmp_path: Path) -> None:
+        with pytest.raises(NotStaged) as failure:
+            stage_models(recipe(str(tmp_path), str(tmp_path / "gone")), tmp_path, no_download)
+        assert failure.value.code == "reward_unavailable"
+
+    def test_in_buckets_are_refused_with_a_sentence(self, tmp_path: Path) -> None:
+        with pytest.raises(NotStaged, match="s3://, which this version cannot fetch"):
+            stage_models(recipe("s3://bucket/base"), tmp_path, no_download)
+
+
+HELD = {
+    "model_index.json": b"{}",
+    "unet/weights.safetensors": b"safe",
+    "unet/weights.fp16.safetensors": b"half",
+    "old.ckpt": b"x",
+}
+
+
+class Hub(ThreadingHTTPServer):
+    """Speaks as much of the hub's API as a download of one small repository needs."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Page)
+        self.asked: list[str] = []
+
+
+class Page(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        path = self.path.split("?")[0]
+        name = path.partition(f"/resolve/{REVISION}/")[2]
+        if path.startswith("/api/models/owner/name"):
+            tree = [{"type": "file", "path": name, "size": len(data), "oid": name} for name, data in HELD.items()]
+            about = {"id": "owner/name", "sha": REVISION, "siblings": [{"rfilename": name} for name in HELD]}
+            self._answer(200, json.dumps(tree if "/tree/" in path else about).encode())
+        elif name in HELD:
+            self._answer(200, HELD[name])
+        else:
+            self._answer(404, b"")
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", f'"{hash(body)}"')
+        self.send_header("X-Repo-Commit", REVISION)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    server = Hub()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+class TestHub:
+    def download(self, command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+        import subprocess
+
+        assert command[0] == sys.executable
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=Path.cwd())
+        return done.returncode, (done.stderr.strip() or "-").splitlines()[-1]
+
+    def test_gives_what_is_loaded_and_spares_the_rest(self, hub: Hub, tmp_path: Path) -> None:
+        models = stage_models(recipe("hub:owner/name", revision=REVISION), tmp_path, self.download)
+        held = {str(path.relative_to(models.base)) for path in models.base.rglob("*") if path.is_file()}
+        assert {name for name in held if not name.startswith(".cache")} == {
+            "model_index.json",
+            "unet/weights.safetensors",
+        }
+
+    def test_is_asked_once_a_host(self, hub: Hub, tmp_path: Path) -> None:
+        stage_models(recipe("hub:owner/name", revision=REVISION), tmp_path, self.download)
+        asked = len(hub.asked)
+        stage_models(recipe("hub:owner/name", revision=REVISION), tmp_path, no_download)
+        assert len(hub.asked) == asked
+
+    def test_without_such_a_repository_fails_the_job_but_it_may_be_tried_again(self, hub: Hub, tmp_path: Path) -> None:
+        with pytest.raises(NotStaged, match="owner/other") as failure:
+            stage_models(recipe("hub:owner/other", revision=REVISION), tmp_path, self.download)
+        assert failure.value.code == "base_unavailable"
+        assert failure.value.retry
+
+    def test_needs_a_pinned_revision(self, tmp_path: Path) -> None:
+        with pytest.raises(NotStaged, match="pin a commit"):
+            stage_models(recipe("hub:owner/name"), tmp_path, no_download)

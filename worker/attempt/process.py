@@ -1,0 +1,129 @@
+"""A process that works for an attempt: in a session of its own, with next to no environment, spoken to over two pipes.
+
+All that it starts dies with it (one process group). It inherits no credentials: only the variables listed here.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO
+
+from worker import pipe
+
+CHILD = (sys.executable, "-P", "-m", "worker.child")
+"""-P: the scratch folder, where it starts, is no place to import from."""
+
+PACKAGE_ROOT = str(Path(__file__).parents[2])
+"""Where the package `worker` lies: a child runs the code of its parent, installed or not."""
+
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "TZ")
+_MAX_LINE = 1_000
+
+
+def bare_environment(scratch: Path, threads: int, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a child sees: how to find its libraries and the device, and that there is no network. No HOME, no keys."""
+    count = str(threads)
+    return {name: inherited[name] for name in _PASSED_ON if name in inherited} | {
+        "LC_ALL": "C.UTF-8",
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(scratch / "hf"),
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTHONPATH": PACKAGE_ROOT,
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(scratch),
+    }
+
+
+class Process:
+    """Started at once. `send` and `kill` may be called from any thread, also after its end."""
+
+    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], folder: Path) -> None:
+        down_read, down_write = os.pipe()
+        up_read, up_write = os.pipe()
+        try:
+            self._popen = subprocess.Popen(
+                [*command, str(down_read), str(up_write)],
+                pass_fds=(down_read, up_write),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                cwd=folder,
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(down_write)
+            os.close(up_read)
+            raise
+        finally:
+            os.close(down_read)
+            os.close(up_write)
+        self._up: IO[bytes] = os.fdopen(up_read, "rb")
+        self._letters: SimpleQueue[pipe.Message | None] = SimpleQueue()
+        self._sender = threading.Thread(target=self._send_letters, args=(os.fdopen(down_write, "wb"),), daemon=True)
+        self._sender.start()
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def send(self, message: pipe.Message) -> None:
+        """Say it, if there is still somebody to listen. Never waits for a process that does not read."""
+        self._letters.put(message)
+
+    def messages(self) -> Iterator[pipe.Message]:
+        """What it says, until it closes its pipe. Raises Garbled."""
+        yield from pipe.receive(self._up)
+
+    def output(self) -> Iterator[str]:
+        """Lines of its stdout and stderr, over-long ones cut in pieces, until all who hold it have closed it."""
+        stream = self._popen.stdout
+        assert stream is not None
+        for line in iter(lambda: stream.readline(_MAX_LINE), b""):
+            yield line.decode(errors="replace").rstrip()
+
+    def terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def wait(self, seconds: float) -> int:
+        """Its exit code (minus the signal that ended it); killed if it is not gone in time. Its group goes with it."""
+        try:
+            code = self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            code = self._popen.wait()
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        return code
+
+    def close(self) -> None:
+        """Close our ends, once its end has been waited for and its readers are done."""
+        self._letters.put(None)
+        self._sender.join()
+        self._up.close()
+        if self._popen.stdout is not None:
+            self._popen.stdout.close()
+
+    def _send_letters(self, down: IO[bytes]) -> None:
+        with suppress(BrokenPipeError), down:  # that nobody listens any more is seen on the other pipe
+            for message in iter(self._letters.get, None):
+                pipe.send(down, message)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._popen.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)

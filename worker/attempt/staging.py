@@ -1,0 +1,91 @@
+"""What an attempt needs, put in place before its child starts: prompts, models, the checkpoint to go on from.
+
+Models that are folders are used where they are; those of the hub come once a host into the worker's cache.
+All that can be wrong here is a NotStaged failure with a sentence for the person who posted the job, or the operator.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.domain.catalogue import BaseModelEntry, Catalogue, RewardModelEntry
+from service.domain.errors import JobFailure
+from service.domain.recipes import Recipe
+from worker.attempt.fetch import is_whole
+
+Download = Callable[[Sequence[str], Mapping[str, str]], tuple[int, str]]
+"""Run a command with an environment to its end; its exit code and its last words."""
+
+
+class NotStaged(JobFailure):
+    """What the job needs is not to be had on this worker."""
+
+    def __init__(self, message: str, *, code: str, retry: bool = False) -> None:
+        super().__init__(message, code=code)
+        self.retry = retry
+        """Whether another try may help: a network may come back, a wrong entry stays wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Local folders."""
+
+    base: Path
+    reward: Path | None
+
+
+def check_catalogue(recipe: Recipe, catalogue: Catalogue) -> None:
+    """Raises NotStaged unless this worker knows the models exactly as they were when the job was posted."""
+    reward = recipe.reward_model
+    bases, rewards = catalogue.bases, catalogue.rewards
+    for posted, here in ((recipe.base, bases.get(recipe.base.name)), (reward, reward and rewards.get(reward.name))):
+        if posted is not None and posted != here:
+            found = "another entry of that name" if here else "no such entry"
+            raise NotStaged(
+                f"the job was posted with the catalogue's {posted.kind} model {posted.name!r}, but this worker has "
+                f"{found}: give every process the same catalogue, or post the job again",
+                code="catalogue_changed",
+            )
+
+
+def stage_models(recipe: Recipe, cache: Path, download: Download) -> Models:
+    """Find or fetch the models of a recipe. Raises NotStaged with code base_unavailable or reward_unavailable."""
+    base = _place(recipe.base, cache, download)
+    return Models(base, _place(recipe.reward_model, cache, download) if recipe.reward_model else None)
+
+
+def _place(entry: BaseModelEntry | RewardModelEntry, cache: Path, download: Download) -> Path:
+    code = "base_unavailable" if entry.kind == "base" else "reward_unavailable"
+    what = f"the {entry.kind} model {entry.name!r}"
+    if entry.source.startswith("hub:"):
+        return _from_hub(entry, cache, download, code, what)
+    if "://" in entry.source:
+        scheme = entry.source.split("://")[0]
+        text = f"{what} lies at {scheme}://, which this version cannot fetch: use a folder or a hub source"
+        raise NotStaged(text, code=code)
+    folder = Path(entry.source)
+    if not folder.is_dir():
+        text = f"{what} should be a folder on this worker, but there is none: check the catalogue's source"
+        raise NotStaged(text, code=code)
+    return folder
+
+
+def _from_hub(entry: BaseModelEntry | RewardModelEntry, cache: Path, download: Download, code: str, what: str) -> Path:
+    repository = entry.source.removeprefix("hub:")
+    if not entry.revision:
+        raise NotStaged(f"{what} comes from the hub without a revision: pin a commit in the catalogue", code=code)
+    folder = cache / "hub" / f"{repository.replace('/', '--')}@{entry.revision}"
+    if is_whole(folder):
+        return folder
+    command = [sys.executable, "-m", "worker.attempt.fetch", repository, entry.revision, entry.kind, str(folder)]
+    exit_code, last_words = download(command, os.environ)
+    if exit_code != 0:
+        raise NotStaged(
+            f"{what} could not be fetched from the hub ({repository}, revision {entry.revision[:12]}): "
+            f"{last_words or exit_code}; check the name, the revision, the network and HF_TOKEN, then retry the job",
+            code=code,
+            retry=True,
+        )
+    return folder
