@@ -32,6 +32,10 @@ class SharpeningRLHF(BaseModel):
     timesteps_per_pair: int = Field(
         default=4, ge=1, le=32, description="Noise levels at which each best/worst pair is compared, shared within it."
     )
+    micro_batch: int | Literal["auto"] = Field(
+        default="auto",
+        description="Most pictures of one denoiser call: memory and speed, never the result; lower it if memory runs out.",
+    )
     beta: float | Literal["auto"] = Field(
         default="auto",
         description="Strength of the preference, on the mean squared error of the model's own prediction space; "
@@ -42,7 +46,9 @@ class SharpeningRLHF(BaseModel):
     warmup_steps: int = Field(default=0, ge=0, le=10_000, description="Steps of linear warm-up.")
     max_grad_norm: float = Field(default=1.0, gt=0, le=1e6, description="Gradients are clipped to this norm.")
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="AdamW's decoupled weight decay.")
-    ema_decay: float = Field(default=0.95, ge=0, lt=1, description="Decay of the averaged adapter, which is delivered; 0: none.")
+    ema_decay: float = Field(
+        default=0.95, ge=0, lt=1, description="Decay of the averaged adapter, which is delivered; 0: none."
+    )
 
     @model_validator(mode="after")
     def _states_fit_the_rollout(self) -> "SharpeningRLHF":
@@ -51,6 +57,8 @@ class SharpeningRLHF(BaseModel):
                 f"trajectory_length ({self.trajectory_length}) is above rollout_steps ({self.rollout_steps}): "
                 "a rollout has one state per step; lower the one or raise the other"
             )
+        if self.micro_batch != "auto" and not 1 <= self.micro_batch <= 4096:
+            raise ValueError('micro_batch must be "auto" or a number from 1 to 4096')
         if self.beta != "auto" and not 0 < self.beta <= 1e6:
             raise ValueError('beta must be "auto" or a number above 0 and at most 1e6')
         return self

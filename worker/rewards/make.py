@@ -1,4 +1,4 @@
-"""From the recipe's word to the function. A new reward: a class in `service/domain/rewards.py`, a file and a case here."""
+"""From the recipe's word to the function. A new reward: a class in `service.domain.rewards`, a file and a case here."""
 
 from pathlib import Path
 from typing import assert_never

@@ -1,0 +1,50 @@
+"""A checkpoint comes back as it was, or not at all."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.domain.errors import JobFailure
+from worker.models.counter import Counts
+from worker.sharpening.beta import Beta
+from worker.training import checkpoint
+from worker.training.checkpoint import Progress, pack, unpack
+
+PROGRESS = Progress(7, Counts(100, 8, 9, 10), 1.1625, Beta(1 / 3, False, (0.1, 1e-9)))
+TENSORS = {"adapter/a": torch.randn(3, 4), "adam/step/a": torch.tensor(7.0), "average/a": torch.randn(2)}
+DATA = pack(PROGRESS, TENSORS)
+
+
+class TestUnpack:
+    def test_gives_back_every_bit(self) -> None:
+        progress, tensors = unpack(DATA)
+        assert progress == PROGRESS
+        assert all(torch.equal(tensors[name], value) for name, value in TENSORS.items())
+
+    def test_pack_is_a_function(self) -> None:
+        assert pack(PROGRESS, dict(reversed(TENSORS.items()))) == DATA
+
+    @settings(max_examples=200)
+    @given(st.integers(0, len(DATA) - 1), st.integers(1, 255))
+    def test_a_changed_byte_is_noticed_or_harmless(self, place: int, change: int) -> None:
+        damaged = bytearray(DATA)
+        damaged[place] ^= change
+        try:
+            progress, tensors = unpack(bytes(damaged))
+        except JobFailure as failure:
+            assert failure.code in ("checkpoint_damaged", "checkpoint_version")
+        else:
+            assert progress == PROGRESS
+            assert all(torch.equal(tensors[name], value) for name, value in TENSORS.items())
+
+    @given(st.integers(0, len(DATA) - 1))
+    def test_a_torn_file_is_noticed(self, length: int) -> None:
+        with pytest.raises(JobFailure) as failure:
+            unpack(DATA[:length])
+        assert failure.value.code == "checkpoint_damaged"
+
+    def test_another_version_says_what_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(checkpoint, "VERSION", 2)
+        with pytest.raises(JobFailure, match="the release that wrote it"):
+            unpack(DATA)

@@ -1,0 +1,86 @@
+"""What a training tells whoever drives it, in the order of happening. Frozen; torch-free; numbers are never NaN.
+
+`step` counts finished optimiser updates: 0 is the base model, `recipe.steps` is the end.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Training goes on from a checkpoint made after `step` updates."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that a person should know, and that does not stop the job."""
+
+    step: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """One update is done. Rewards are of finished pictures; what concerns pairs is None where every prompt was a tie.
+
+    `training_nfe`, `training_fe`, `decodes` and `reward_calls` are totals since the job's start, without the samples.
+    """
+
+    step: int
+    reward_mean: float
+    reward_best: float
+    reward_worst: float
+    ties: int
+    loss: float | None
+    preference: float | None
+    accuracy: float | None
+    beta: float
+    grad_norm: float | None
+    learning_rate: float
+    training_nfe: int
+    training_fe: int
+    decodes: int
+    reward_calls: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Pictures of fixed prompts and seeds with the adapter that would be delivered now: uint8 [B, H, W, 3]."""
+
+    step: int
+    pictures: np.ndarray
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    guidance: float
+    num_inference_steps: int
+    nfe: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """Everything that going on needs, as one file."""
+
+    step: int
+    data: bytes
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end: the averaged adapter as a file that plain diffusers loads, and what it cost."""
+
+    step: int
+    adapter: bytes
+    sha256: str
+    training_nfe: int
+    training_fe: int
+    decodes: int
+    reward_calls: int
+
+
+Event = Resumed | Warned | Stepped | Sampled | Checkpointed | Finished
