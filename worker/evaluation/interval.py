@@ -1,27 +1,37 @@
-"""95 % intervals by bootstrap over prompts: pictures of one prompt are not independent, so prompts are what is resampled.
+"""95 % intervals by bootstrap over prompts: pictures of one prompt are kin, so prompts are what is drawn again."""
 
-Percentile bootstrap (Efron 1979), 10,000 resamples from a fixed seed: the same figures give the same interval.
-"""
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 RESAMPLES = 10_000
 
 
-def share(values: np.ndarray) -> tuple[float, float]:
-    """Interval of the mean of values [prompts, pictures of a prompt]."""
-    return _interval(np.asarray(values, dtype=float).mean(axis=1))
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean with its 95 % interval (percentiles of the resampled means)."""
+
+    mean: float
+    low: float
+    high: float
 
 
-def paired_gain(after: np.ndarray, before: np.ndarray) -> tuple[float, float]:
-    """Interval of mean(after) − mean(before), both [prompts, pictures], entry by entry the same prompt and seed."""
-    if after.shape != before.shape:
-        raise ValueError(f"a paired gain needs the same pictures on both sides, not {after.shape} and {before.shape}")
-    return _interval((np.asarray(after, dtype=float) - np.asarray(before, dtype=float)).mean(axis=1))
+def bootstrap(
+    values: Sequence[float], prompts: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Of the mean of `values`, one for each picture, whose prompts are `prompts`."""
+    places = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
+    group = np.array([places[prompt] for prompt in prompts])
+    totals = np.bincount(group, weights=np.asarray(values, dtype=float))
+    counts = np.bincount(group)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(places), np.full(len(places), 1 / len(places)), size=resamples)
+    means = drawn @ totals / (drawn @ counts)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(float(totals.sum() / counts.sum()), float(low), float(high))
 
 
-def _interval(per_prompt: np.ndarray) -> tuple[float, float]:
-    rng = np.random.default_rng(0)
-    means = np.array([per_prompt[rng.integers(len(per_prompt), size=len(per_prompt))].mean() for _ in range(RESAMPLES)])
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
+def paired_gain(before: Sequence[float], after: Sequence[float], prompts: Sequence[str], *, seed: int = 0) -> Interval:
+    """Of the mean of after − before, where both were drawn with the same prompts and seeds, in the same order."""
+    return bootstrap(np.subtract(after, before, dtype=float), prompts, seed=seed)
