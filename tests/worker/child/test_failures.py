@@ -1,0 +1,36 @@
+import errno
+
+import pytest
+import torch
+
+from service.domain.errors import JobFailure
+from worker.child.failures import explain
+
+
+class TestExplain:
+    def test_passes_on_what_a_job_failure_says(self) -> None:
+        said = explain(JobFailure("lower the rate", code="nan_loss"))
+        assert (said.code, said.message, said.retry) == ("nan_loss", "lower the rate", False)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            torch.OutOfMemoryError("CUDA out of memory"),
+            MemoryError(),
+            RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+        ],
+    )
+    def test_tells_want_of_memory_with_a_remedy_and_does_not_try_again(self, error: Exception) -> None:
+        said = explain(error)
+        assert (said.code, said.retry) == ("out_of_memory", False)
+        assert "lower method.prompts_per_step" in said.message
+
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])
+    def test_tells_a_full_disk_which_another_worker_may_not_have(self, number: int) -> None:
+        said = explain(OSError(number, "full", "/scratch/checkpoint-3"))
+        assert (said.code, said.retry) == ("disk_full", True)
+        assert "STROP_SCRATCH_DIR" in said.message
+
+    def test_keeps_the_words_of_a_fault_of_ours(self) -> None:
+        said = explain(KeyError("unet"))
+        assert (said.code, said.message) == ("internal_error", "KeyError: 'unet'")
