@@ -1,16 +1,17 @@
 """Everything that Strop refuses, as one tree. Faces map classes to status codes; the domain knows no HTTP.
 
-    StropError
-    ├── InvalidRequest      the caller's words do not fit; carries one FieldError per place
-    ├── NotFound            no such thing for this principal
-    ├── Conflict            the thing exists, but not in a state that allows this
-    │   └── InvalidTransition
-    ├── Unauthenticated     no key, or a wrong one
-    ├── PermissionDenied    the key lacks the scope
-    ├── TooLarge            more bytes than the documented bound
-    ├── Unavailable         a part that we need is away; try again after `retry_after`
-    ├── FenceLost           an attempt that no longer owns its job tried to write
-    └── JobFailure          a running job ends failed; `code` and a sentence that a person can act on
+StropError
+├── InvalidRequest      the caller's words do not fit; carries one FieldError per place
+├── NotFound            no such thing for this principal
+├── Conflict            the thing exists, but not in a state that allows this
+│   └── InvalidTransition
+├── Unauthenticated     no key, or a wrong one
+├── PermissionDenied    the key lacks the scope
+├── TooLarge            more bytes than the documented bound
+├── Unavailable         a part that we need is away; try again after `retry_after`
+├── FenceLost           an attempt that no longer owns its job tried to write
+├── Damaged             a stored file is missing, or its bytes do not match their digest
+└── JobFailure          a running job ends failed; `code` and a sentence that a person can act on
 """
 
 from dataclasses import dataclass
@@ -102,6 +103,12 @@ class FenceLost(StropError):
     """This attempt no longer owns its job; nothing was written."""
 
     code = "fence_lost"
+
+
+class Damaged(StropError):
+    """A stored file is missing or does not match its digest."""
+
+    code = "damaged"
 
 
 class JobFailure(StropError):

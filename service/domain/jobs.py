@@ -103,6 +103,10 @@ class Job:
     attempts: tuple[Attempt, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
     event_count: int = 0
+    version: int = 0
+    """Goes up with every visible change: what an ETag is made of."""
+    failures: int = 0
+    """Counted attempts that ended badly since the submit or the last retry; hand-backs and pauses are not among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ class Event:
     """Something that happened to a job; numbered from 1 without gaps, never changed.
 
     Types: job.queued, job.started, job.resumed, job.step, job.samples, job.checkpoint, job.log, job.requeued,
-    job.cancelling, job.cancelled, job.failed, job.succeeded. Where a step was run twice, the highest fence counts.
+    job.pausing, job.paused, job.finalizing, job.cancelling, job.cancelled, job.failed, job.succeeded. Where a step was run twice, the highest fence counts.
     """
 
     number: int

@@ -1,0 +1,52 @@
+"""Events: numbered per job under the job's row lock, so that a reader's cursor never skips one."""
+
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, Update, insert, select, update
+
+from service.adapters.db.jobs import owned_by
+from service.adapters.db.tables import events, jobs
+from service.adapters.db.types import Now
+from service.domain.errors import FenceLost
+from service.domain.ids import Fence, JobId, TenantId
+from service.domain.jobs import Event, Progress
+from service.domain.ports import Deed
+
+
+class EventRows:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def after(self, tenant: TenantId, job: JobId, number: int, limit: int) -> list[Event]:
+        statement = select(events).where(events.c.job_id == job, events.c.tenant_id == tenant, events.c.number > number)
+        rows = self._connection.execute(statement.order_by(events.c.number).limit(limit))
+        return [Event(row.number, Fence(row.fence), row.step, row.type, row.data, row.created_at) for row in rows]
+
+
+class EventWrites(EventRows):
+    def append(self, job: JobId, fence: Fence, deed: Deed) -> Event:
+        return self._write(_counted(update(jobs).where(jobs.c.id == job)), job, fence, deed)
+
+    def report(self, job: JobId, fence: Fence, deed: Deed, progress: Progress | None) -> Event:
+        counted = _counted(update(jobs).where(owned_by(job, fence)))
+        if progress is not None:
+            counted = counted.values(
+                step=progress.step, reward=progress.reward, training_nfe=progress.training_nfe,
+                training_fe=progress.training_fe, seconds_left=progress.seconds_left,
+            )  # fmt: skip
+        return self._write(counted, job, fence, deed)
+
+    def _write(self, counted: Update, job: JobId, fence: Fence, deed: Deed) -> Event:
+        numbered = self._connection.execute(counted.returning(jobs.c.event_count, jobs.c.tenant_id)).one_or_none()
+        if numbered is None:
+            raise FenceLost
+        number, tenant = numbered
+        values: dict[str, Any] = {"number": number, "fence": fence, **asdict(deed)}
+        written = insert(events).values(job_id=job, tenant_id=tenant, created_at=Now(), **values)
+        created_at = self._connection.execute(written.returning(events.c.created_at)).scalar_one()
+        return Event(**values, created_at=created_at)
+
+
+def _counted(statement: Update) -> Update:
+    return statement.values(event_count=jobs.c.event_count + 1, version=jobs.c.version + 1, updated_at=Now())

@@ -1,0 +1,93 @@
+"""Reading jobs."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Column, Connection, Row, Select, and_, literal, select, tuple_
+
+from service.adapters.db.tables import attempts, jobs
+from service.domain.errors import Damaged, FenceLost
+from service.domain.ids import Fence, JobId, TenantId
+from service.domain.jobs import OWNED, Attempt, Job, JobError, Progress, State
+from service.domain.pages import Position
+from service.domain.ports import Held
+from service.domain.recipes import Recipe
+
+
+def owned_by(job: JobId, fence: Fence) -> Any:
+    """The condition under which an attempt may write: its fence is the job's, and the state is an owned one."""
+    return and_(jobs.c.id == job, jobs.c.fence == fence, jobs.c.state.in_(sorted(OWNED)))
+
+
+HELD: tuple[Column[Any], ...] = (jobs.c.id, jobs.c.tenant_id, jobs.c.state, jobs.c.fence, jobs.c.failures)
+
+
+def held(row: Row[Any]) -> Held:
+    return Held(JobId(row.id), TenantId(row.tenant_id), State(row.state), Fence(row.fence), row.failures)
+
+
+class JobRows:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, tenant: TenantId, job: JobId) -> Job | None:
+        return self._one(select(jobs).where(jobs.c.tenant_id == tenant, jobs.c.id == job))
+
+    def version(self, tenant: TenantId, job: JobId) -> int | None:
+        return self._connection.scalar(select(jobs.c.version).where(jobs.c.tenant_id == tenant, jobs.c.id == job))
+
+    def page(self, tenant: TenantId, state: State | None, after: Position | None, limit: int) -> list[Job]:
+        statement = select(jobs).where(jobs.c.tenant_id == tenant)
+        if state is not None:
+            statement = statement.where(jobs.c.state == state)
+        if after is not None:
+            place = tuple_(literal(after.created_at, jobs.c.created_at.type), literal(after.id))
+            statement = statement.where(tuple_(jobs.c.created_at, jobs.c.id) < place)
+        newest = statement.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
+        return self._load(self._connection.execute(newest).all())
+
+    def owned(self, job: JobId, fence: Fence) -> Held:
+        row = self._connection.execute(select(*HELD).where(owned_by(job, fence))).one_or_none()
+        if row is None:
+            raise FenceLost
+        return held(row)
+
+    def _one(self, statement: Select[Any]) -> Job | None:
+        loaded = self._load(self._connection.execute(statement).all())
+        return loaded[0] if loaded else None
+
+    def _load(self, rows: Sequence[Row[Any]]) -> list[Job]:
+        """Jobs with their attempts: two statements for however many."""
+        tried: dict[str, list[Attempt]] = {row.id: [] for row in rows}
+        if rows:
+            statement = select(attempts).where(attempts.c.job_id.in_(list(tried))).order_by(attempts.c.fence)
+            for row in self._connection.execute(statement):
+                tried[row.job_id].append(
+                    Attempt(Fence(row.fence), row.worker, row.device, row.started_at, row.ended_at, row.cause)
+                )
+        return [_job(row, tried[row.id]) for row in rows]
+
+
+def _job(row: Row[Any], tried: Iterable[Attempt]) -> Job:
+    try:
+        recipe = Recipe.model_validate(row.recipe)
+    except ValidationError as error:
+        raise Damaged(f"the stored recipe of {row.id} cannot be read by this version of Strop") from error
+    return Job(
+        id=JobId(row.id),
+        tenant=TenantId(row.tenant_id),
+        state=State(row.state),
+        recipe=recipe,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        fence=Fence(row.fence),
+        progress=Progress(row.step, row.steps, row.reward, row.training_nfe, row.training_fe, row.seconds_left),
+        adapter=f"{row.adapter_name}@{row.adapter_version}" if row.adapter_version else None,
+        error=JobError(row.error_code, row.error_message) if row.error_code else None,
+        attempts=tuple(tried),
+        metadata=recipe.metadata,
+        event_count=row.event_count,
+        version=row.version,
+        failures=row.failures,
+    )

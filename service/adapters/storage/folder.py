@@ -1,0 +1,96 @@
+"""A folder as a store. A file is written aside, synced and renamed: readers see all of it or nothing, after a crash too."""
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from service.domain.errors import Damaged, Unavailable
+
+PIECE = 2**20
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,254}")
+_ASIDE = ".part-"
+
+
+class FolderStore:
+    def __init__(self, root: str | Path) -> None:
+        self._root = Path(root).absolute()
+
+    def put_file(self, key: str, path: Path) -> None:
+        with _translated(key):
+            copy_whole(path, self._path(key))
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        left = None if end is None else end - start
+        with _translated(key), self._path(key).open("rb") as file:
+            file.seek(start)
+            while piece := file.read(PIECE if left is None else min(PIECE, left)):
+                left = None if left is None else left - len(piece)
+                yield piece
+
+    def get_file(self, key: str, path: Path) -> None:
+        with _translated(key):
+            copy_whole(self._path(key), path)
+
+    def head(self, key: str) -> int | None:
+        path = self._path(key)
+        return path.stat().st_size if path.is_file() else None
+
+    def delete(self, key: str) -> None:
+        with _translated(key):
+            self._path(key).unlink(missing_ok=True)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        for folder, _, names in os.walk(self._root):
+            for name in names:
+                key = (Path(folder) / name).relative_to(self._root).as_posix()
+                if key.startswith(prefix) and not name.startswith(_ASIDE):
+                    yield key
+
+    def public_url(self, key: str, seconds: int) -> str | None:
+        return None
+
+    def _path(self, key: str) -> Path:
+        """Keys are made by us, of plain parts; anything else is a fault of ours, and leads nowhere."""
+        parts = key.split("/")
+        if not all(_PART.fullmatch(part) for part in parts):
+            raise ValueError(f"{key!r} is no key of this store")
+        return self._root.joinpath(*parts)
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy so that `target` is there whole or not at all, whatever happens to the machine."""
+    with source.open("rb") as reading:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f"{_ASIDE}{secrets.token_hex(8)}")
+        try:
+            with aside.open("xb") as writing:
+                shutil.copyfileobj(reading, writing, PIECE)
+                writing.flush()
+                os.fsync(writing.fileno())
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """The rename itself must reach the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Damaged(f"{key} is not in the store") from error
+    except OSError as error:
+        raise Unavailable(f"the store does not take or give {key}: {error.strerror}") from error

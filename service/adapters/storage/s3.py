@@ -1,0 +1,105 @@
+"""An S3-compatible bucket as a store. Large files go up in parts (an object appears when all are there) and come down whole.
+
+Retries are botocore's "standard" ones, and bounded. Nothing rests on conditional PUT.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
+
+from service.adapters.storage.folder import copy_whole
+from service.domain.errors import Damaged, Unavailable
+
+PIECE = 2**20
+PARTS = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+
+
+class S3Store:
+    def __init__(
+        self, bucket: str, prefix: str = "", *, endpoint_url: str | None = None, public_url: str | None = None
+    ):
+        self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
+        self._client = _client(endpoint_url)
+        self._public = _client(public_url) if public_url else None
+
+    def put_file(self, key: str, path: Path) -> None:
+        with _translated(key):
+            self._client.upload_file(str(path), self._bucket, self._prefix + key, Config=PARTS)
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        if end is not None and end <= start:
+            return
+        wanted = {"Range": f"bytes={start}-{'' if end is None else end - 1}"} if start or end is not None else {}
+        with _translated(key):
+            body = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, **wanted)["Body"]
+            try:
+                yield from body.iter_chunks(PIECE)
+            finally:
+                body.close()
+
+    def get_file(self, key: str, path: Path) -> None:
+        aside = path.with_name(f".got-{path.name}")
+        try:
+            with _translated(key):
+                self._client.download_file(self._bucket, self._prefix + key, str(aside), Config=PARTS)
+            copy_whole(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def head(self, key: str) -> int | None:
+        try:
+            with _translated(key):
+                return int(self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)["ContentLength"])
+        except Damaged:
+            return None
+
+    def delete(self, key: str) -> None:
+        with _translated(key):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        with _translated(prefix):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
+                for entry in page.get("Contents", ()):
+                    yield entry["Key"].removeprefix(self._prefix)
+
+    def public_url(self, key: str, seconds: int) -> str | None:
+        if self._public is None:
+            return None
+        named = {"Bucket": self._bucket, "Key": self._prefix + key}
+        return str(self._public.generate_presigned_url("get_object", Params=named, ExpiresIn=seconds))
+
+
+def _client(endpoint_url: str | None) -> Any:
+    config = Config(
+        connect_timeout=5,
+        read_timeout=30,
+        retries={"mode": "standard", "total_max_attempts": 3},
+        s3={"addressing_style": "path" if endpoint_url else "auto"},
+        signature_version="s3v4",
+    )
+    return boto3.session.Session().client("s3", endpoint_url=endpoint_url, config=config)
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        answer = error.response
+        if answer.get("Error", {}).get("Code") in _MISSING:
+            raise Damaged(f"{key} is not in the store") from error
+        raise Unavailable(f"the store refused {key}: {answer.get('Error', {}).get('Message') or error}") from error
+    except IncompleteReadError as error:
+        raise Unavailable(f"the store gave only a part of {key}") from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise Unavailable(f"the store does not answer for {key}: {error}") from error

@@ -1,0 +1,218 @@
+"""What operations ask of the world, as Protocols: a database, a store, a doorbell, a clock. The adapters fulfil them.
+
+A unit is one transaction, committed when its block ends and rolled back when it raises. Read and write units are
+different types: what only reads cannot write by mistake. Long work (uploads, hashing) happens outside of any unit.
+Leases, back-off and time stamps use the database's clock, never this process's.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from service.domain.adapters import AdapterVersion
+from service.domain.artifacts import Artifact, Kind
+from service.domain.files import File
+from service.domain.ids import Fence, FileId, JobId, TenantId
+from service.domain.jobs import Event, Job, JobError, Progress, State
+from service.domain.offers import Offers
+from service.domain.pages import Position
+from service.domain.recipes import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job before it has a row."""
+
+    id: JobId
+    tenant: TenantId
+    recipe: Recipe
+    adapter_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """An event before it has a number."""
+
+    type: str
+    data: dict[str, Any]
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A job whose row this unit holds: just what a change of state needs."""
+
+    id: JobId
+    tenant: TenantId
+    state: State
+    fence: Fence
+    failures: int
+
+
+class JobReader(Protocol):
+    def get(self, tenant: TenantId, job: JobId) -> Job | None: ...
+
+    def version(self, tenant: TenantId, job: JobId) -> int | None:
+        """The counter behind the ETag, without reading the job."""
+
+    def page(self, tenant: TenantId, state: State | None, after: Position | None, limit: int) -> list[Job]:
+        """Newest first, at most `limit`, after the position."""
+
+    def owned(self, job: JobId, fence: Fence) -> Held:
+        """The job as its attempt sees it, without holding it. Raises FenceLost unless the fence owns it."""
+
+
+class JobWriter(JobReader, Protocol):
+    def add(self, submission: Submission) -> None: ...
+
+    def lock(self, tenant: TenantId, job: JobId) -> Held | None:
+        """Hold the job's row until the unit ends."""
+
+    def own(self, job: JobId, fence: Fence) -> Held:
+        """The same in the name of an attempt. Raises FenceLost unless the fence is the job's and its state owned."""
+
+    def claim(self, worker: str, device: str | None, offers: Offers, lease_seconds: float) -> Held | None:
+        """queued → running for the next fitting job, fence + 1, a new attempt. One conditional UPDATE."""
+
+    def renew(self, job: JobId, fence: Fence, lease_seconds: float) -> State:
+        """Let the lease end `lease_seconds` from now. Raises FenceLost."""
+
+    def expired(self, limit: int) -> list[Held]:
+        """Lock and return owned jobs whose lease is over, passing over those that somebody else holds."""
+
+    def move(self, job: Held, to: State, *, error: JobError | None, failures: int, wait_seconds: float) -> None:
+        """Write the new state of a job whose row is held; `wait_seconds` matter only on the way to `queued`."""
+
+    def end_attempt(self, job: Held, cause: str) -> None: ...
+
+
+class EventReader(Protocol):
+    def after(self, tenant: TenantId, job: JobId, number: int, limit: int) -> list[Event]: ...
+
+
+class EventWriter(EventReader, Protocol):
+    def append(self, job: JobId, fence: Fence, deed: Deed) -> Event:
+        """Number and write an event; the job's row is held from here to the unit's end."""
+
+    def report(self, job: JobId, fence: Fence, deed: Deed, progress: Progress | None) -> Event:
+        """The same for an attempt: fence, state, number and progress in one UPDATE. Raises FenceLost."""
+
+
+class ArtifactReader(Protocol):
+    def of(self, tenant: TenantId, job: JobId, kind: Kind | None = None) -> list[Artifact]:
+        """Every row of a job, by step, then fence, oldest first."""
+
+    def find(self, tenant: TenantId, job: JobId, fence: Fence, name: str) -> Artifact | None: ...
+
+
+class ArtifactWriter(ArtifactReader, Protocol):
+    def add(self, job: Held, *, name: str, kind: Kind, step: int, key: str, bytes: int, sha256: str) -> Artifact:
+        """Write the row that makes a file exist, for the attempt that holds the job by `own`."""
+
+
+class FileReader(Protocol):
+    def get(self, tenant: TenantId, file: FileId) -> File | None: ...
+
+
+class FileWriter(FileReader, Protocol):
+    def add(self, file: File) -> File: ...
+
+
+class AdapterReader(Protocol):
+    def find(self, tenant: TenantId, name: str, version: int | None) -> AdapterVersion | None:
+        """The named version; None asks for the newest."""
+
+    def all(self, tenant: TenantId, limit: int) -> list[AdapterVersion]:
+        """Newest first."""
+
+
+class AdapterWriter(AdapterReader, Protocol):
+    def publish(self, job: Held, base_model: str, file: Artifact, manifest: Artifact) -> AdapterVersion:
+        """Take the adapter's next version and end the held job as succeeded, with its manifest: job first, then adapter."""
+
+
+class IdempotencyReader(Protocol):
+    def find(self, tenant: TenantId, key: str) -> tuple[str, str] | None:
+        """(digest of the request, id of what it made), while it is remembered."""
+
+
+class IdempotencyWriter(IdempotencyReader, Protocol):
+    def take(self, tenant: TenantId, key: str, digest: str, subject: str, keep_seconds: float) -> bool:
+        """Write the key, or find it taken: then False. Waits for a rival that is about to commit the same key."""
+
+    def forget_old(self) -> int: ...
+
+
+class ReadUnit(Protocol):
+    @property
+    def jobs(self) -> JobReader: ...
+    @property
+    def events(self) -> EventReader: ...
+    @property
+    def artifacts(self) -> ArtifactReader: ...
+    @property
+    def files(self) -> FileReader: ...
+    @property
+    def adapters(self) -> AdapterReader: ...
+    @property
+    def idempotency(self) -> IdempotencyReader: ...
+
+
+class WriteUnit(Protocol):
+    @property
+    def jobs(self) -> JobWriter: ...
+    @property
+    def events(self) -> EventWriter: ...
+    @property
+    def artifacts(self) -> ArtifactWriter: ...
+    @property
+    def files(self) -> FileWriter: ...
+    @property
+    def adapters(self) -> AdapterWriter: ...
+    @property
+    def idempotency(self) -> IdempotencyWriter: ...
+
+
+class Database(Protocol):
+    """Raises Unavailable when the database is away, locked for too long, or out of connections."""
+
+    def read(self) -> AbstractContextManager[ReadUnit]: ...
+
+    def write(self) -> AbstractContextManager[WriteUnit]: ...
+
+
+class Store(Protocol):
+    """Files by key. Raises Damaged for a key that is not there, Unavailable when the store is away."""
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Store a local file whole; readers see all of it or nothing."""
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` up to, not including, `end`, in pieces."""
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Copy to a local file, which appears whole or not at all."""
+
+    def head(self, key: str) -> int | None:
+        """Size in bytes; None if there is no such key."""
+
+    def delete(self, key: str) -> None:
+        """Deleting what is not there is no error."""
+
+    def list(self, prefix: str) -> Iterator[str]: ...
+
+    def public_url(self, key: str, seconds: int) -> str | None:
+        """A presigned link, where the operator made the store reachable; else None."""
+
+
+class Doorbell(Protocol):
+    def ring(self) -> None:
+        """Wake idle workers, after the commit. Takes 500 ms at most and never raises: they look by themselves too."""
+
+
+class Clock(Protocol):
+    def __call__(self) -> datetime:
+        """Now, in UTC: for what no lease depends on (expiring links)."""

@@ -1,0 +1,79 @@
+"""`python -m service.manage VERB`: what an operator does by hand or a supervisor starts. A new verb is a line in VERBS.
+
+migrate   bring the database to the newest schema
+steward   run the loops that no request asked for, until SIGTERM
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Event
+
+from service import settings, telemetry
+from service.adapters import db, storage
+from service.domain.errors import StropError
+from service.operations.attempts import Attempts
+from service.operations.steward import chores, keep_house
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """`run` returns the process's exit status; `arguments` adds the verb's own, where it has any."""
+
+    help: str
+    run: Callable[[argparse.Namespace], int]
+    arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+
+
+def migrate(arguments: argparse.Namespace) -> int:
+    chosen = settings.load()
+    telemetry.configure("migrate", chosen.log_level)
+    database = db.connect(chosen.database_url)
+    db.upgrade(database)
+    database.close()
+    return 0
+
+
+def steward(arguments: argparse.Namespace) -> int:
+    chosen = settings.load()
+    telemetry.configure("steward", chosen.log_level)
+    database = db.connect(chosen.database_url)
+    store = storage.make(chosen.store_url, chosen.s3_endpoint_url, chosen.s3_public_url)
+    attempts = Attempts(
+        database,
+        store,
+        lease_seconds=chosen.lease_seconds,
+        attempt_limit=chosen.attempt_limit,
+        backoff_seconds=chosen.backoff_seconds,
+    )
+    stop = Event()
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(asked, lambda *_: stop.set())
+    keep_house(chores(database, attempts, lease_seconds=chosen.lease_seconds), stop)
+    database.close()
+    return 0
+
+
+VERBS: dict[str, Verb] = {
+    "migrate": Verb("bring the database to the newest schema", migrate),
+    "steward": Verb("run the loops that no request asked for", steward),
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m service.manage", description=(__doc__ or "").split("\n")[0])
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, verb in VERBS.items():
+        verb.arguments(verbs.add_parser(name, help=verb.help, description=verb.help))
+    chosen = parser.parse_args(words)
+    try:
+        return VERBS[chosen.verb].run(chosen)
+    except StropError as error:
+        print(f"strop: {error.message}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

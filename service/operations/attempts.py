@@ -1,0 +1,177 @@
+"""An attempt's verbs, for the worker's parent. Each write asks for the fence and an owned state in the statement or under
+the row lock that it rests on: an attempt that lost its job changes nothing and learns it by FenceLost.
+
+All may be called again after Unavailable. `heartbeat` and `control` belong on a connection of their own (a second Attempts
+over a second Database), so that they never queue behind an upload's bookkeeping.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from service.domain.artifacts import Artifact, Kind
+from service.domain.errors import Conflict, Damaged, StropError, Unavailable
+from service.domain.ids import Fence, FileId, JobId
+from service.domain.jobs import Event, Job, JobError, Progress, State, after_lost_attempt
+from service.domain.offers import Offers
+from service.domain.ports import Database, Deed, Held, Store
+from service.operations import finishing, prompt_files, stowing
+from service.operations.moves import Limits, lose, move, reap
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that is now this worker's, until the lease ends. `checkpoints` are all that there are, the newest first."""
+
+    job: Job
+    lease_seconds: float
+    prompts: tuple[str, ...]
+    checkpoints: tuple[Artifact, ...]
+
+    @property
+    def checkpoint(self) -> Artifact | None:
+        return self.checkpoints[0] if self.checkpoints else None
+
+
+class Attempts:
+    def __init__(
+        self,
+        database: Database,
+        store: Store,
+        *,
+        lease_seconds: float = 30.0,
+        attempt_limit: int = 3,
+        backoff_seconds: float = 5.0,
+    ) -> None:
+        self._database, self._store = database, store
+        self._limits = Limits(lease_seconds, attempt_limit, backoff_seconds)
+
+    def claim(self, worker: str, device: str | None, offers: Offers) -> Claim | None:
+        """Take the next job that fits, or None. Reaps first. A job whose prompts cannot be had is ended, and the next taken."""
+        while held := self._take(worker, device, offers):
+            try:
+                return self._brief(held)
+            except StropError as error:
+                wrong = JobError(error.code, f"the job's recipe or prompts cannot be had: {error.message}")
+                self.fail(held.id, held.fence, wrong, cause=error.code, retry=isinstance(error, Unavailable))
+        return None
+
+    def heartbeat(self, job_id: JobId, fence: Fence) -> State:
+        """Let the lease end `lease_seconds` from now, by the database's clock. Returns the state. Raises FenceLost."""
+        with self._database.write() as unit:
+            return unit.jobs.renew(job_id, fence, self._limits.lease_seconds)
+
+    def control(self, job_id: JobId, fence: Fence) -> State:
+        """The state alone: has somebody cancelled or paused? Raises FenceLost."""
+        with self._database.read() as unit:
+            return unit.jobs.owned(job_id, fence).state
+
+    def record(
+        self,
+        job_id: JobId,
+        fence: Fence,
+        step: int | None,
+        type: str,
+        data: dict[str, Any],
+        *,
+        progress: Progress | None = None,
+    ) -> Event:
+        """Write an event and, with it, how far the job is. Raises FenceLost; ValueError for a NaN in `data`."""
+        with self._database.write() as unit:
+            return unit.events.report(job_id, fence, Deed(type, data, step), progress)
+
+    def keep(  # noqa: PLR0917 — what, where from
+        self, job_id: JobId, fence: Fence, step: int, kind: Kind, name: str, path: Path
+    ) -> Artifact:
+        """Upload a file under jobs/<id>/<fence>/, read it back, and give it its row. The same name again: same bytes only."""
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name for an artifact")
+        size, sha256 = stowing.digest_of(path)
+        with self._database.read() as unit:
+            kept = unit.artifacts.find(unit.jobs.owned(job_id, fence).tenant, job_id, fence, name)
+        if kept is not None:
+            if kept.sha256 == sha256:
+                return kept
+            raise Conflict(f"this attempt already kept another file as {name}")
+        key = f"jobs/{job_id}/{fence}/{name}"
+        stowing.stow(self._store, key, path, sha256)
+        with self._database.write() as unit:
+            held = unit.jobs.own(job_id, fence)
+            return unit.artifacts.add(held, name=name, kind=kind, step=step, key=key, bytes=size, sha256=sha256)
+
+    def read(self, artifact: Artifact, path: Path) -> None:
+        """Bring a stored file to `path`. Raises Damaged, and leaves nothing there, unless its bytes match their digest."""
+        stowing.fetch(self._store, artifact.key, path, artifact.sha256)
+
+    def succeed(
+        self,
+        job_id: JobId,
+        fence: Fence,
+        *,
+        training_nfe: int,
+        training_fe: float,
+        code_version: str,
+        reason: str = "completed",
+    ) -> Job:
+        """Finish: running → finalizing, the manifest, then one transaction that makes the adapter's version and ends the job.
+
+        Raises InvalidTransition when a cancel or pause came first: end the attempt with `stopped` then.
+        """
+        spent = finishing.Spent(training_nfe, training_fe)
+        job, kept = finishing.begin(self._database, job_id, fence, spent)
+        adapter = finishing.newest_adapter(kept)
+        manifest = finishing.write_manifest(self._store, job, kept, spent, code_version)
+        return finishing.end(self._database, job, adapter, manifest, reason)
+
+    def fail(self, job_id: JobId, fence: Fence, error: JobError, *, cause: str, retry: bool) -> Job:
+        """End a counted attempt: queued again after a wait where `retry` and attempts are left, else failed with the error."""
+        with self._database.write() as unit:
+            held = unit.jobs.own(job_id, fence)
+            lose(unit, held, error, cause, self._limits, retry=retry)
+            return _whole(unit.jobs.get(held.tenant, job_id))
+
+    def stopped(self, job_id: JobId, fence: Fence, cause: Literal["cancelled", "paused", "handed_back"]) -> Job:
+        """End an attempt that was asked to stop; it is not counted. A cancel that came after the cause wins over it."""
+        with self._database.write() as unit:
+            held = unit.jobs.own(job_id, fence)
+            asked = {"cancelled": State.CANCELLED, "paused": State.PAUSED, "handed_back": State.QUEUED}[cause]
+            waiting = held.state in (State.CANCELLING, State.PAUSING)
+            to = after_lost_attempt(held.state, attempts_left=True) if waiting else asked
+            unit.jobs.end_attempt(held, "cancelled" if to is State.CANCELLED else cause)
+            move(unit, held, to, data={"cause": cause})
+            return _whole(unit.jobs.get(held.tenant, job_id))
+
+    def reap(self) -> int:
+        """End attempts whose lease is over; returns how many."""
+        with self._database.write() as unit:
+            return reap(unit, self._limits)
+
+    def _take(self, worker: str, device: str | None, offers: Offers) -> Held | None:
+        with self._database.write() as unit:
+            reap(unit, self._limits)
+            held = unit.jobs.claim(worker, device, offers, self._limits.lease_seconds)
+            if held is not None:
+                unit.events.append(held.id, held.fence, Deed("job.started", {"worker": worker, "device": device}))
+            return held
+
+    def _brief(self, held: Held) -> Claim:
+        with self._database.read() as unit:
+            job = _whole(unit.jobs.get(held.tenant, held.id))
+            checkpoints = unit.artifacts.of(held.tenant, held.id, Kind.CHECKPOINT)
+            named = FileId(job.recipe.prompts_file or "")
+            file = unit.files.get(held.tenant, named) if named else None
+        if job.recipe.prompts is not None:
+            prompts = job.recipe.prompts
+        elif file is not None:
+            prompts = prompt_files.read(self._store, file)
+        else:
+            raise Damaged(f"{named} is gone")
+        return Claim(job, self._limits.lease_seconds, prompts, tuple(reversed(checkpoints)))
+
+
+def _whole(job: Job | None) -> Job:
+    assert job is not None, "a held job has a row"
+    return job

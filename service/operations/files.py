@@ -1,0 +1,73 @@
+"""Uploads: bounded, checked whole, stored, read back, and only then given a row. A wrong file leaves nothing."""
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from service.domain import archives, uploads
+from service.domain.errors import TooLarge
+from service.domain.files import MAX_FILE_BYTES, File, FileKind
+from service.domain.ids import FileId, new_file_id
+from service.domain.ports import Database, Store
+from service.domain.principals import Principal
+from service.operations import stowing
+from service.operations.known import known_file_form, no_file
+
+MAX_FILENAME = 255
+
+
+class Files:
+    def __init__(self, database: Database, store: Store) -> None:
+        self._database, self._store = database, store
+
+    def upload(self, principal: Principal, filename: str, source: BinaryIO) -> File:
+        """Take a text, JSONL or zip file, as its content says. Raises TooLarge, or InvalidRequest with place and remedy."""
+        with tempfile.TemporaryDirectory(prefix="strop-upload-") as folder:
+            path = Path(folder) / "file"
+            _copy(source, path)
+            kind, prompts = _check(path, filename)
+            size, sha256 = stowing.digest_of(path)
+            file_id = new_file_id()
+            key = f"files/{file_id}"
+            stowing.stow(self._store, key, path, sha256)
+        shown = _shown(filename) or file_id
+        file = File(file_id, principal.tenant, shown, kind, size, sha256, key, prompts, datetime.now(UTC))
+        with self._database.write() as unit:
+            return unit.files.add(file)
+
+    def get(self, principal: Principal, file_id: FileId) -> File:
+        with self._database.read() as unit:
+            file = unit.files.get(principal.tenant, known_file_form(file_id))
+        if file is None:
+            raise no_file(file_id)
+        return file
+
+
+def _copy(source: BinaryIO, path: Path) -> None:
+    size = 0
+    with path.open("wb") as file:
+        while piece := source.read(stowing.PIECE):
+            size += len(piece)
+            if size > MAX_FILE_BYTES:
+                raise TooLarge(f"a file may have {MAX_FILE_BYTES // 2**20} MiB; split it")
+            file.write(piece)
+
+
+def _check(path: Path, filename: str) -> tuple[FileKind, int]:
+    """(kind, how many prompts or captions). The name claims nothing, but where it contradicts the content, that is refused."""
+    with path.open("rb") as file:
+        head = file.read(len(archives.MAGIC))
+    if head == archives.MAGIC:
+        uploads.check_name(filename, FileKind.IMAGES)
+        return FileKind.IMAGES, len(archives.read_captions(path))
+    content = path.read_bytes()
+    kind = uploads.detect(content)
+    uploads.check_name(filename, kind)
+    return kind, len(uploads.read_prompts(content, kind))
+
+
+def _shown(filename: str) -> str:
+    """A name to show: its last part, without what is not printable. Nothing is ever opened by it."""
+    last = filename.replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(character for character in last if character.isprintable())[:MAX_FILENAME]

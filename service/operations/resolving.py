@@ -1,0 +1,85 @@
+"""From a request to a recipe: every name looked up, every prompt in one spelling. Nothing that a caller wrote is opened."""
+
+from collections.abc import Callable, Sequence
+
+from service.domain import scenes
+from service.domain.catalogue import BaseModelEntry, Catalogue, RewardModelEntry
+from service.domain.errors import FieldError, InvalidRequest
+from service.domain.prompts import digest, fault, normalise
+from service.domain.recipes import JobRequest, Recipe
+from service.domain.rewards import ClipReward, SceneReward
+
+MAX_ERRORS = 20
+"""Places listed in one refusal."""
+
+
+def resolve(request: JobRequest, catalogue: Catalogue, read_file: Callable[[str], Sequence[str]]) -> Recipe:
+    """Raises InvalidRequest, with every place that is wrong; its code is the first one's."""
+    faults: list[tuple[str, FieldError]] = []
+    base = _base(request, catalogue, faults)
+    reward_model = _reward_model(request, catalogue, faults)
+    if request.adapter_name in catalogue.bases:
+        taken = FieldError("adapter_name", f"{request.adapter_name} is the name of a base model", "choose another name")
+        faults.append(("adapter_name_taken", taken))
+    inline = None if request.prompts is None else tuple(normalise(prompt) for prompt in request.prompts)
+    place = "prompts_file" if inline is None else "prompts"
+    prompts = inline if inline is not None else tuple(read_file(request.prompts_file or ""))
+    samples = tuple(normalise(prompt) for prompt in request.samples.prompts)
+    for path, words in (("prompts", inline or ()), ("samples.prompts", samples)):
+        faults += [("invalid_prompt", error) for error in _unreadable(path, words)]
+    if isinstance(request.reward, SceneReward) and not faults:
+        faults += [("prompt_not_a_scene", error) for error in _no_scenes(place, prompts)]
+    if faults or base is None:
+        code, first = faults[0]
+        raise InvalidRequest(first.message, errors=tuple(error for _, error in faults[:MAX_ERRORS]), code=code)
+    resolved = {
+        **{name: getattr(request, name) for name in JobRequest.model_fields},
+        "prompts": inline,
+        "samples": request.samples.model_copy(update={"prompts": samples}),
+    }
+    return Recipe(
+        **resolved, base=base, reward_model=reward_model, prompts_sha256=digest(prompts), prompt_count=len(prompts)
+    )
+
+
+def _base(request: JobRequest, catalogue: Catalogue, faults: list[tuple[str, FieldError]]) -> BaseModelEntry | None:
+    base = catalogue.bases.get(request.base_model)
+    if base is None:
+        error = _unknown("base_model", "base model", request.base_model, catalogue.bases)
+        faults.append(("unknown_base_model", error))
+    return base
+
+
+def _reward_model(
+    request: JobRequest, catalogue: Catalogue, faults: list[tuple[str, FieldError]]
+) -> RewardModelEntry | None:
+    if not isinstance(request.reward, ClipReward):
+        return None
+    fitting = {name: entry for name, entry in catalogue.rewards.items() if entry.type == request.reward.type}
+    entry = fitting.get(request.reward.model)
+    if entry is None:
+        error = _unknown("reward.model", f"{request.reward.type} model", request.reward.model, fitting)
+        faults.append(("unknown_reward_model", error))
+    return entry
+
+
+def _unknown(
+    path: str, what: str, name: str, known: dict[str, BaseModelEntry] | dict[str, RewardModelEntry]
+) -> FieldError:
+    remedy = f"use one of the operator's catalogue: {', '.join(sorted(known)) or 'it has none'}"
+    return FieldError(path, f"there is no {what} {name!r}", remedy)
+
+
+def _unreadable(path: str, prompts: Sequence[str]) -> list[FieldError]:
+    wrong = ((index, fault(prompt)) for index, prompt in enumerate(prompts))
+    remedy = "write what the picture shows, in printable characters"
+    return [FieldError(f"{path}.{index}", reason, remedy) for index, reason in wrong if reason]
+
+
+def _no_scenes(path: str, prompts: Sequence[str]) -> list[FieldError]:
+    remedy = f"write {scenes.GRAMMAR}, or choose another reward"
+    return [
+        FieldError(f"{path}.{index}", f"{prompt[:80]!r} is not a scene that the reward `scene` can judge", remedy)
+        for index, prompt in enumerate(prompts)
+        if not scenes.is_scene(prompt)
+    ]

@@ -1,0 +1,56 @@
+"""The steward's chores: every loop that no request asked for. While it is dead, only these wait; claims reap by themselves."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Event
+from time import monotonic
+
+from service.domain.errors import StropError
+from service.domain.ports import Database
+from service.operations.attempts import Attempts
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something done every so many seconds; `work` returns how many things it changed."""
+
+    name: str
+    every_seconds: float
+    work: Callable[[], int]
+
+
+def chores(database: Database, attempts: Attempts, *, lease_seconds: float) -> tuple[Chore, ...]:
+    return (
+        Chore("reap attempts whose lease is over", lease_seconds / 3, attempts.reap),
+        Chore("forget old idempotency keys", 600.0, lambda: forget_keys(database)),
+    )
+
+
+def forget_keys(database: Database) -> int:
+    with database.write() as unit:
+        return unit.idempotency.forget_old()
+
+
+def keep_house(todo: Sequence[Chore], stop: Event) -> None:
+    """Do each chore when it is due until `stop` is set. One that fails is logged and tried again at its next turn."""
+    due = dict.fromkeys(todo, monotonic())
+    while True:
+        for chore in todo:
+            if monotonic() >= due[chore]:
+                _do(chore)
+                due[chore] = monotonic() + chore.every_seconds
+        if stop.wait(max(0.0, min(due.values()) - monotonic())):
+            return
+
+
+def _do(chore: Chore) -> None:
+    try:
+        if changed := chore.work():
+            log.info("%s: %d", chore.name, changed)
+    except StropError as error:
+        log.warning("%s: %s", chore.name, error.message)
+    except Exception:
+        log.exception("%s: a fault of ours", chore.name)
