@@ -95,6 +95,9 @@ class Family(Protocol):
     def adapter_off(self) -> AbstractContextManager[None]:
         """The base alone, inside the block."""
 
+    def adapter_folded(self) -> AbstractContextManager[None]:
+        """The worn adapter may be added into the weights inside the block: faster, equal up to rounding, no gradients."""
+
     def export(self, tensors: Mapping[str, Tensor]) -> bytes:
         """The adapter as a safetensors file that the family's plain diffusers pipeline loads."""
 

@@ -5,7 +5,7 @@ here is the picture that plain diffusers draws with `DDIMScheduler.from_config(p
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 
@@ -155,6 +155,9 @@ class StableDiffusion:
 
     def adapter_off(self) -> AbstractContextManager[None]:
         return lora.switched_off(self.unet)
+
+    def adapter_folded(self) -> AbstractContextManager[None]:
+        return lora.folded(self.unet) if self.dtype == torch.float32 else nullcontext()
 
     def export(self, tensors: Mapping[str, Tensor]) -> bytes:
         """peft's names throughout: diffusers' converter renames attention only, and its loader wants one style."""

@@ -39,7 +39,10 @@ def search(world: World, settings: Settings, seeds: Tensor) -> Candidates:
     prompt = torch.arange(prompts).repeat_interleave(n)
     size = settings.micro_batch
     parts = [slice(start, start + size) for start in range(0, len(prompt), size)]
-    walks = [walk(world, settings, noise(world, seeds.view(-1)[rows]), prompt[rows].to(world.device)) for rows in parts]
+    with world.searching():
+        walks = [
+            walk(world, settings, noise(world, seeds.view(-1)[rows]), prompt[rows].to(world.device)) for rows in parts
+        ]
     clean, rewards = (torch.cat(rows) for rows in zip(*walks, strict=True))
     return Candidates(seeds, clean.view(prompts, n, *clean.shape[1:]), rewards.view(prompts, n, -1))
 

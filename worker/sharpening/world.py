@@ -38,6 +38,7 @@ class World:
     sampler: Sampler  # of the rollouts
     denoise: Denoise
     reference: Callable[[], AbstractContextManager[None]]  # inside the block `denoise` is ε_ref: the adapter is off
+    searching: Callable[[], AbstractContextManager[None]]  # inside the block θ stays as it is and needs no gradient
     renoise: Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_0, ε, t) → x_t
     target: Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_0, ε, t) → the perfect prediction at x_t
     decode: Callable[[Tensor], Tensor]  # latents → pictures

@@ -59,6 +59,7 @@ def world_of(
         sampler=family.sampler(rollout_steps),
         denoise=denoise,
         reference=family.adapter_off,
+        searching=family.adapter_folded,
         renoise=family.renoise,
         target=family.target,
         decode=decode,

@@ -146,6 +146,13 @@ class TestAdapter:
             assert torch.equal(latents(family, guidance=1.0, steps=2), base)
         assert torch.equal(latents(family, guidance=1.0, steps=2), worn)
 
+    def test_folded_is_the_adapter_and_leaves_no_trace(self, family: StableDiffusion) -> None:
+        random_adapter(family)
+        before = latents(family, guidance=1.0, steps=2)
+        with family.adapter_folded():
+            torch.testing.assert_close(latents(family, guidance=1.0, steps=2), before, atol=1e-4, rtol=1e-4)
+        assert torch.equal(latents(family, guidance=1.0, steps=2), before)
+
     def test_nothing_but_the_adapter_trains(self, family: StableDiffusion) -> None:
         tensors = family.add_adapter(4, ["attention"], seed=0)
         parts = (family.unet, family.vae, family.pipeline.text_encoder)

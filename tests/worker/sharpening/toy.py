@@ -1,7 +1,7 @@
 """A world of 2×2×2 latents in float64: a linear denoiser with a linear adapter, small enough for brute force."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -80,6 +80,7 @@ def world(toy: Toy, reward: Callable[[Tensor, Tensor], Tensor] = pleasant) -> Wo
         sampler=Walk(),
         denoise=toy.denoise,
         reference=toy.reference,
+        searching=nullcontext,
         renoise=renoise,
         target=lambda clean, noise, t: noise,
         decode=lambda latents: latents,
