@@ -2,6 +2,7 @@
 
 migrate   bring the database to the newest schema
 steward   run the loops that no request asked for, until SIGTERM
+openapi   write docs/openapi.json anew; with --check only say whether it is fresh
 """
 
 import argparse
@@ -9,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 
 from service import settings, telemetry
@@ -16,6 +18,9 @@ from service.adapters import db, storage
 from service.domain.errors import StropError
 from service.operations.attempts import Attempts
 from service.operations.steward import chores, keep_house
+from service.rest import face
+
+OPENAPI = Path(__file__).resolve().parents[1] / "docs" / "openapi.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +61,25 @@ def steward(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def openapi(arguments: argparse.Namespace) -> int:
+    made = face.openapi_text()
+    if arguments.check:
+        if OPENAPI.is_file() and OPENAPI.read_text(encoding="utf-8") == made:
+            return 0
+        print("strop: docs/openapi.json is stale; say make openapi", file=sys.stderr)
+        return 1
+    OPENAPI.write_text(made, encoding="utf-8")
+    return 0
+
+
+def openapi_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the file is stale")
+
+
 VERBS: dict[str, Verb] = {
     "migrate": Verb("bring the database to the newest schema", migrate),
     "steward": Verb("run the loops that no request asked for", steward),
+    "openapi": Verb("write docs/openapi.json anew, or check it", openapi, openapi_arguments),
 }
 
 

@@ -1,7 +1,8 @@
 """The one mapping from the domain's errors to HTTP: every refusal is application/problem+json (RFC 9457).
 
 InvalidRequest 422 · NotFound 404 · Conflict 409 · Unauthenticated 401 · PermissionDenied 403 · TooLarge 413 ·
-Unavailable 503 · FenceLost 409 · UnsupportedMediaType 415 · RangeNotSatisfiable 416 · all else 500, without internals.
+Unavailable 503 · FenceLost 409 · UnsupportedMediaType 415 · RangeNotSatisfiable 416 · Damaged 500 · all else
+500 too, without internals.
 """
 
 import logging
@@ -46,6 +47,7 @@ STATUSES: dict[type[StropError], int] = {
     errors.TooLarge: 413,
     errors.Unavailable: 503,
     errors.FenceLost: 409,
+    errors.Damaged: 500,
     UnsupportedMediaType: 415,
     RangeNotSatisfiable: 416,
 }

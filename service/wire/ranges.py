@@ -5,6 +5,7 @@ Several ranges in one request are answered with the whole file, as the RFC allow
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -38,7 +39,11 @@ def serve(request: Request, file: Artifact, read: Callable[[int, int], Iterator[
     status = 206 if chosen else 200
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=file.media_type)
-    return StreamingResponse(read(start, end), status, headers, file.media_type)
+    pieces = read(start, end)
+    first = next(
+        pieces, b""
+    )  # before the status is out: a file that is gone or a store that is away is a problem, not half a file
+    return StreamingResponse(chain((first,), pieces), status, headers, file.media_type)
 
 
 def chosen_range(header: str | None, size: int) -> tuple[int, int] | None:

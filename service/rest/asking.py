@@ -1,0 +1,70 @@
+"""What endpoints are given: who asks (the guard found it, before routing), and the operations (service.app built them)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.security import HTTPBearer
+
+from service.domain.principals import Principal
+from service.operations.artifacts import Artifacts
+from service.operations.files import Files
+from service.operations.jobs import Jobs
+from service.operations.models import Models
+from service.wire.bodies import StrictRoute
+from service.wire.links import Links
+from service.wire.problems import Problem
+
+_documented = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer STROP_API_KEY`")
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """Everything that this face may ask. `ready` raises Unavailable when the database does not answer."""
+
+    jobs: Jobs
+    files: Files
+    models: Models
+    artifacts: Artifacts
+    links: Links
+    ready: Callable[[], None]
+
+
+def _operations(request: Request) -> Operations:
+    operations: Operations = request.app.state.operations
+    return operations
+
+
+def _principal(request: Request, _: Annotated[object, Depends(_documented)]) -> Principal:
+    """The dependency on `_documented` only writes the key into the OpenAPI file; the guard has already checked it."""
+    principal: Principal = request.state.principal
+    return principal
+
+
+Ask: TypeAlias = Annotated[Operations, Depends(_operations)]
+Asker: TypeAlias = Annotated[Principal, Depends(_principal)]
+
+
+def router(tag: str) -> APIRouter:
+    return APIRouter(tags=[tag], route_class=StrictRoute)
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: problems, under the statuses that it can answer beside 401."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": MEANING[status], "content": content} for status in (401, *statuses)}
+
+
+MEANING = {
+    401: "No key, or a wrong one.",
+    404: "There is nothing of that name here.",
+    409: "Not in a state that allows this.",
+    413: "The body is larger than the bound.",
+    415: "Not the content type that this route takes.",
+    416: "No bytes in that range.",
+    422: "The request does not fit the documented shape or bounds; `errors` names each place and remedy.",
+    429: "The queue is full; try again after Retry-After seconds.",
+    503: "A part that this needs is away; try again after Retry-After seconds.",
+}
+__all__ = ["Ask", "Asker", "Operations", "Problem", "refusals", "router"]

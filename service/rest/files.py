@@ -1,0 +1,26 @@
+"""Files that jobs name: prompts and datasets."""
+
+from typing import Annotated
+
+from fastapi import Path, UploadFile
+
+from service.domain.ids import FileId
+from service.rest import shapes
+from service.rest.asking import Ask, Asker, refusals, router
+
+files = router("files")
+
+
+@files.post("/files", status_code=201, responses=refusals(413, 415, 422, 503))
+def upload_file(file: UploadFile, ask: Ask, asker: Asker) -> shapes.File:
+    """Upload prompts (text, one a line; JSONL with `prompt`) or a zip of images with captions; at most 64 MiB.
+
+    The content decides the kind, and is checked whole before anything is stored.
+    """
+    return shapes.File.of(ask.files.upload(asker, file.filename or "", file.file))
+
+
+@files.get("/files/{id}", responses=refusals(404, 503))
+def get_file(id: Annotated[FileId, Path(description="The file's id: file_…")], ask: Ask, asker: Asker) -> shapes.File:
+    """What was uploaded."""
+    return shapes.File.of(ask.files.get(asker, id))

@@ -1,0 +1,252 @@
+"""What travels, by the names of DESIGN.md (Wire shapes), and the domain's records put into them."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, Field, PlainSerializer
+
+from service.domain import artifacts, files, jobs
+from service.domain.adapters import AdapterVersion
+from service.domain.artifacts import Kind
+from service.domain.catalogue import BaseModelEntry
+from service.domain.files import FileKind
+from service.domain.jobs import State
+from service.domain.pages import Page
+
+Item = TypeVar("Item", bound=BaseModel)
+Row = TypeVar("Row")
+
+
+def _zulu(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Moment = Annotated[datetime, PlainSerializer(_zulu, return_type=str)]
+"""UTC, milliseconds, Z."""
+
+
+class List(BaseModel, Generic[Item]):
+    """One page."""
+
+    object: Literal["list"] = "list"
+    data: list[Item]
+    has_more: bool = Field(default=False, description="True: there is another page.")
+    next_cursor: str | None = Field(default=None, description="Where the next page begins; null on the last.")
+
+
+class Error(BaseModel):
+    """Why a job failed."""
+
+    code: str = Field(description="Stable.")
+    message: str = Field(description="A sentence that a person can act on.")
+
+
+class Progress(BaseModel):
+    """How far a job is."""
+
+    step: int
+    steps: int
+    reward: float | None = Field(description="Mean over the candidates of the last step.")
+    training_nfe: int = Field(description="Denoiser forwards so far, counted.")
+    training_fe: float = Field(description="Forward-equivalents so far: NFE + b × gradient forwards.")
+    seconds_left: float | None
+
+
+class Attempt(BaseModel):
+    """One try at a job by one worker."""
+
+    fence: int = Field(description="The attempt's number.")
+    worker: str
+    device: str | None
+    started_at: Moment
+    ended_at: Moment | None
+    cause: str | None = Field(description="How it ended: succeeded, lease_lost, child_crashed, handed_back, …")
+
+
+class Job(BaseModel):
+    """A sharpening job."""
+
+    id: str
+    object: Literal["job"] = "job"
+    state: State
+    created_at: Moment
+    recipe: dict[str, Any] = Field(description="What was posted, every default and name resolved.")
+    adapter: str | None = Field(description="What it made: name@version; null until it has succeeded.")
+    error: Error | None
+    progress: Progress
+    attempts: list[Attempt]
+    metadata: dict[str, str]
+
+    @classmethod
+    def of(cls, job: jobs.Job) -> "Job":
+        done = job.progress
+        return cls(
+            id=job.id,
+            state=job.state,
+            created_at=job.created_at,
+            recipe=job.recipe.public(),
+            adapter=job.adapter,
+            error=Error(code=job.error.code, message=job.error.message) if job.error else None,
+            progress=Progress(
+                step=done.step,
+                steps=done.steps or job.recipe.steps,
+                reward=done.reward,
+                training_nfe=done.training_nfe,
+                training_fe=done.training_fe,
+                seconds_left=done.seconds_left,
+            ),
+            attempts=[
+                Attempt(
+                    fence=each.fence,
+                    worker=each.worker,
+                    device=each.device,
+                    started_at=each.started_at,
+                    ended_at=each.ended_at,
+                    cause=each.cause,
+                )
+                for each in job.attempts
+            ],
+            metadata=job.metadata,
+        )
+
+
+class Event(BaseModel):
+    """Something that happened to a job."""
+
+    object: Literal["event"] = "event"
+    number: int = Field(description="From 1, without gaps.")
+    fence: int = Field(description="The attempt that reported it; where a step was run twice, the highest counts.")
+    step: int | None
+    type: str
+    data: dict[str, Any]
+    created_at: Moment
+
+    @classmethod
+    def of(cls, event: jobs.Event) -> "Event":
+        return cls(
+            number=event.number,
+            fence=event.fence,
+            step=event.step,
+            type=event.type,
+            data=event.data,
+            created_at=event.created_at,
+        )
+
+
+class Artifact(BaseModel):
+    """A stored file of a job."""
+
+    object: Literal["artifact"] = "artifact"
+    kind: Kind
+    name: str
+    fence: int
+    step: int
+    bytes: int
+    sha256: str
+    media_type: str
+    created_at: Moment
+    url: str = Field(description="A link that works without the key until `url_expires_at`. Supports Range.")
+    url_expires_at: Moment
+
+    @classmethod
+    def of(cls, artifact: artifacts.Artifact, url: str, expires: datetime) -> "Artifact":
+        return cls(
+            kind=artifact.kind,
+            name=artifact.name,
+            fence=artifact.fence,
+            step=artifact.step,
+            bytes=artifact.bytes,
+            sha256=artifact.sha256,
+            media_type=artifact.media_type,
+            created_at=artifact.created_at,
+            url=url,
+            url_expires_at=expires,
+        )
+
+
+class File(BaseModel):
+    """An uploaded file, checked whole."""
+
+    id: str
+    object: Literal["file"] = "file"
+    filename: str
+    kind: FileKind
+    bytes: int
+    sha256: str
+    prompts: int = Field(description="Prompts or captions in it.")
+    created_at: Moment
+
+    @classmethod
+    def of(cls, file: files.File) -> "File":
+        return cls(
+            id=file.id,
+            filename=file.filename,
+            kind=file.kind,
+            bytes=file.bytes,
+            sha256=file.sha256,
+            prompts=file.prompts,
+            created_at=file.created_at,
+        )
+
+
+class Choice(BaseModel):
+    """A reward or a method that a job may name, with the JSON Schema of its parameters."""
+
+    object: Literal["reward", "method"]
+    type: str
+    description: str
+    json_schema: dict[str, Any] = Field(serialization_alias="schema", description="JSON Schema: bounds and defaults.")
+
+
+class Model(BaseModel):
+    """Something that `base_model` may name (kind base), or an adapter's version, which inference draws with."""
+
+    object: Literal["model"] = "model"
+    name: str = Field(description="A base model's name, or adapter@version.")
+    kind: Literal["base", "adapter"]
+    base_model: str = Field(description="The base model; of an adapter: the one that it was trained on.")
+    family: str | None = None
+    resolution: int | None = None
+    num_inference_steps: int | None = Field(default=None, description="Default steps of the inference endpoint.")
+    guidance_scale: float | None = Field(default=None, description="Default guidance of the inference endpoint.")
+    revision: str | None = None
+    licence: str | None = None
+    description: str | None = None
+    job: str | None = Field(default=None, description="The job that made the adapter.")
+    sha256: str | None = Field(default=None, description="SHA-256 of the adapter's file.")
+    created_at: Moment | None = None
+
+    @classmethod
+    def of(cls, model: BaseModelEntry | AdapterVersion) -> "Model":
+        if isinstance(model, BaseModelEntry):
+            return cls(base_model=model.name, **model.model_dump(exclude={"source"}))
+        return cls(
+            name=model.reference,
+            kind="adapter",
+            base_model=model.base_model,
+            job=model.job,
+            sha256=model.file.sha256,
+            created_at=model.created_at,
+        )
+
+
+class Status(BaseModel):
+    """That a process is alive, or ready."""
+
+    status: Literal["ok"] = "ok"
+
+
+def page(rows: Page[Row], of: Callable[[Row], Item]) -> List[Item]:
+    return List(data=[of(each) for each in rows.items], has_more=rows.has_more, next_cursor=rows.next_cursor)
+
+
+def whole(rows: Sequence[Row], of: Callable[[Row], Item]) -> List[Item]:
+    """A list that always comes whole."""
+    return List(data=[of(each) for each in rows])
+
+
+def choice(kind: Literal["reward", "method"], model: type[BaseModel]) -> Choice:
+    schema = model.model_json_schema()
+    described = schema.get("description", "")
+    return Choice(object=kind, type=schema["properties"]["type"]["const"], description=described, json_schema=schema)

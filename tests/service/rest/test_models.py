@@ -1,0 +1,94 @@
+"""What callers may name: base models, adapters, rewards, methods; files and health stand here too."""
+
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.domain.artifacts import Kind
+from service.domain.methods import SharpeningRLHF
+from service.operations.attempts import Attempts
+from service.settings import Settings
+from tests.service.rest.calls import OFFERS, Gateway
+
+
+def deliver(gateway: Gateway, attempts: Attempts, folder: Path, name: str) -> str:
+    """A job that succeeded; returns its adapter's reference."""
+    job = gateway.new_job({"adapter_name": name})
+    claim = attempts.claim("w1", None, OFFERS)
+    assert claim is not None
+    (folder / "adapter.safetensors").write_bytes(b"weights of " + job.encode())
+    attempts.keep(
+        claim.job.id, claim.job.fence, 60, Kind.ADAPTER, "adapter.safetensors", folder / "adapter.safetensors"
+    )
+    attempts.succeed(claim.job.id, claim.job.fence, training_nfe=10, training_fe=16.0, code_version="test")
+    done = gateway.get(f"/jobs/{job}").json()
+    assert done["state"] == "succeeded"
+    return str(done["adapter"])
+
+
+class TestModels:
+    def test_lists_bases_without_their_places(self, gateway: Gateway) -> None:
+        (base,) = gateway.get("/models").json()["data"]
+        assert (base["object"], base["kind"], base["name"], base["family"]) == ("model", "base", "shapes", "sd")
+        assert (base["num_inference_steps"], base["guidance_scale"], base["resolution"]) == (10, 2.0, 64)
+        assert "source" not in base
+
+    def test_lists_adapters_versions_and_resolves_names(
+        self, gateway: Gateway, attempts: Attempts, tmp_path: Path
+    ) -> None:
+        made = [deliver(gateway, attempts, tmp_path, "red-things") for _ in range(2)]
+        assert made == ["red-things@1", "red-things@2"]
+        listed = gateway.get("/models").json()["data"]
+        assert [each["name"] for each in listed] == ["shapes", "red-things@2", "red-things@1"]
+        assert listed[1]["base_model"] == "shapes"
+        assert gateway.get("/models/red-things").json() == listed[1]
+        assert gateway.get("/models/red-things@1").json() == listed[2]
+        assert gateway.get("/models/shapes").json() == listed[0]
+
+    def test_of_no_model_is_404(self, gateway: Gateway) -> None:
+        for name in ("nothing", "shapes@1", "red-things@0", "..%2fshapes"):
+            assert gateway.get(f"/models/{name}").status_code == 404
+
+
+class TestRewards:
+    def test_come_with_their_schemas(self, gateway: Gateway) -> None:
+        rewards = {each["type"]: each for each in gateway.get("/rewards").json()["data"]}
+        assert rewards.keys() == {"clip", "scene", "jpeg-compressibility"}
+        assert rewards["clip"]["schema"]["required"] == ["type", "model"]
+        assert rewards["jpeg-compressibility"]["schema"]["properties"]["quality"]["maximum"] == 100
+
+
+class TestMethods:
+    def test_give_every_hyper_parameter_its_words(self, gateway: Gateway) -> None:
+        (method,) = gateway.get("/methods").json()["data"]
+        properties = method["schema"]["properties"]
+        assert properties.keys() == SharpeningRLHF.model_fields.keys()
+        assert all("default" in each and "description" in each for name, each in properties.items() if name != "type")
+
+
+class TestFiles:
+    def test_are_told_by_their_id(self, gateway: Gateway) -> None:
+        posted = gateway.post_file(b"a red circle\na blue square\n", "../prompts.txt")
+        file = posted.json()
+        assert posted.status_code == 201
+        assert (file["object"], file["kind"], file["prompts"], file["filename"]) == ("file", "text", 2, "prompts.txt")
+        assert gateway.get(f"/files/{file['id']}").json() == file
+        assert gateway.get("/files/file_1").status_code == 404
+
+
+class TestHealth:
+    def test_is_told_to_everybody(self, gateway: Gateway) -> None:
+        for path in ("/healthz", "/readyz"):
+            assert gateway.get(path, headers={"Authorization": ""}).json() == {"status": "ok"}
+
+    def test_readiness_asks_the_database(
+        self, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("STROP_DATABASE_URL", f"sqlite:///{tmp_path}")  # a folder cannot be opened
+        with TestClient(create_app(Settings())) as client:
+            answer = client.get("/readyz")
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert "Retry-After" in answer.headers
+            assert client.get("/healthz").status_code == 200
