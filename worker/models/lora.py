@@ -1,5 +1,6 @@
 """The adapter's layout: which layers a target group names, and its tensors inside a module that peft has injected."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -57,6 +58,14 @@ def initialise(parameters: Mapping[str, Tensor], generator: torch.Generator) -> 
             drawn = torch.empty(parameter.shape, dtype=torch.float32)
             nn.init.kaiming_uniform_(drawn, a=5**0.5, generator=generator)
             parameter.copy_(drawn)
+
+
+@contextmanager
+def several_are_meant() -> Iterator[None]:
+    """peft warns of a second adapter, and of one deleted beside another: both are daily life in serving."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`|Adapter .* was active which is now")
+        yield
 
 
 @contextmanager

@@ -167,7 +167,8 @@ class StableDiffusion:
     # Adapters in serving
 
     def load_adapter(self, name: str, data: bytes) -> None:
-        self.pipeline.load_lora_weights(safetensors.torch.load(data), adapter_name=name)
+        with lora.several_are_meant():
+            self.unet.load_lora_adapter(safetensors.torch.load(data), prefix="unet", adapter_name=name)
         self.unet.requires_grad_(False)
         self.wear(self._worn)  # loading puts the new one on
 
@@ -182,4 +183,5 @@ class StableDiffusion:
     def drop_adapter(self, name: str) -> None:
         if self._worn == name:
             self.wear(None)
-        self.pipeline.delete_adapters(name)
+        with lora.several_are_meant():
+            self.unet.delete_adapters(name)
