@@ -176,7 +176,7 @@ def _measure(values: Floats, ground: Floats, labels: npt.NDArray[np.int64], labe
     sound = (
         soft / outline < SOFT
         and pure > PURE
-        and SMALLEST < min(wide, high)
+        and min(wide, high) > SMALLEST
         and max(wide, high) < LARGEST
         and max(wide, high) < STRETCH * min(wide, high)
     )

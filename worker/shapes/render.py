@@ -1,7 +1,7 @@
 """Draws a scene as a 64 x 64 picture with smooth edges, at a random size, place and background shade.
 
-Edges come from signed distances (a pixel's coverage is 1/2 - distance, clipped), so a picture costs tens of microseconds
-and no super-sampling. Lengths are pixels; x runs right, y runs down.
+Edges come from signed distances (a pixel's coverage is 1/2 - distance, clipped), so a picture costs tens of
+microseconds and no super-sampling. Lengths are pixels; x runs right, y runs down.
 """
 
 from __future__ import annotations
@@ -51,13 +51,17 @@ def render(scene: Scene, rng: np.random.Generator) -> Image:
     """Draw the scene: uint8 [64, 64, 3], all of its randomness from `rng`."""
     shade = rng.uniform(*SHADES)
     canvas = np.full((SIZE, SIZE, 3), shade) + rng.uniform(-3, 3, 3)
-    for thing, (x, y, extent) in zip(scene.things, _places(scene, rng), strict=True):
-        paint(canvas, thing, x, y, extent, rng)
+    for thing, place in zip(scene.things, _places(scene, rng), strict=True):
+        paint(canvas, thing, place, rng)
     return np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
 
 
-def paint(canvas: Floats, thing: Thing, x: float, y: float, extent: float, rng: np.random.Generator) -> None:
-    """Paint one thing with its centre at (x, y) onto a float canvas [64, 64, 3], in place; its colour varies by +-10."""
+def paint(canvas: Floats, thing: Thing, place: tuple[float, float, float], rng: np.random.Generator) -> None:
+    """Paint one thing onto a float canvas [64, 64, 3], in place; its colour varies by +-10 a channel.
+
+    `place` is (x, y, half-extent): centre and size, pixels.
+    """
+    x, y, extent = place
     column = np.arange(SIZE) + 0.5 - x
     row = (np.arange(SIZE) + 0.5 - y)[:, None]
     cover = coverage(thing.shape, column, row, extent)[..., None]

@@ -78,7 +78,7 @@ class Scene:
 
     @property
     def inverse(self) -> Scene:
-        """The same picture said from the other side ("a blue square right of a red circle"); a single thing is itself."""
+        """The same picture said from the other side ("a blue square right of a red circle"); a lone thing is itself."""
         if self.relation is None or self.second is None:
             return self
         return Scene(self.second, INVERSE[self.relation], self.first)

@@ -98,7 +98,7 @@ def with_a_third(image, rng):
         x, y = rng.integers(9, 55, 2)
         if not drawn[y - 8 : y + 9, x - 8 : x + 9].any():
             canvas = image.astype(float)
-            paint(canvas, THINGS[rng.integers(len(THINGS))], x, y, 6.0, rng)
+            paint(canvas, THINGS[rng.integers(len(THINGS))], (x, y, 6.0), rng)
             return np.clip(canvas, 0, 255).astype(np.uint8)
     return None
 

@@ -35,7 +35,7 @@ def test_prompts_read_as_english():
     ],
 )
 def test_other_text_is_refused_with_the_vocabulary(prompt, complaint):
-    with pytest.raises(ValueError, match=".*") as caught:
+    with pytest.raises(ValueError) as caught:
         parse(prompt)
     assert complaint in str(caught.value)
 
