@@ -7,10 +7,9 @@ import base64
 import io
 import json
 import shutil
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,25 +44,21 @@ def timed(part: str) -> Iterator[None]:
 def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
-    with timed("all"), BaseSide() as base_side:
+    with timed("all"), BaseSide() as base_side, ExitStack() as stops:
         with timed("start"), console.status("starting gateway, steward, worker, inference endpoint and broker"):
-            context = running(STATE)
-            stack = context.__enter__()
-        try:
-            with timed("job"):
-                job = post(stack.gateway)
-                done = follow(stack.gateway, job["id"], console)
-            with timed("download"):
-                adapter = download(stack.gateway, done)
-            with timed("compare"):
-                report = compare(base_side, adapter, console)
-            with timed("pictures"):
-                draw_side_by_side(stack, done["adapter"], report)
-                events = list(step_events(stack.gateway, done["id"]))
-                pictures.reward_curve(OUT / "reward.png", events)
-        finally:
-            with timed("stop"):
-                context.__exit__(*sys.exc_info())
+            stack = stops.enter_context(running(STATE))
+        with timed("job"):
+            job = post(stack.gateway)
+            done = follow(stack.gateway, job["id"], console)
+        with timed("download"):
+            adapter = download(stack.gateway, done)
+        with timed("compare"):
+            report = compare(base_side, adapter, console)
+        with timed("pictures"):
+            draw_side_by_side(stack, done["adapter"], report)
+            pictures.reward_curve(OUT / "reward.png", step_events(stack.gateway, done["id"]))
+        with timed("stop"):
+            stops.close()
     progress = done["progress"]
     report |= {
         "job": done["id"], "adapter": done["adapter"], "base_path": str(BASE),
@@ -123,7 +118,7 @@ def endpoint_picture(inference: httpx.Client, model: str, prompt: str, seed: int
     return np.array(Image.open(io.BytesIO(base64.b64decode(answer["data"][0]["b64_json"]))).convert("RGB"))
 
 
-def step_events(gateway: httpx.Client, job: str) -> Iterator[dict[str, Any]]:
+def step_events(gateway: httpx.Client, job: str) -> list[dict[str, Any]]:
     """Step events in order; where a step was run twice, the highest fence counts."""
     after, by_step = 0, {}
     while True:
@@ -133,7 +128,7 @@ def step_events(gateway: httpx.Client, job: str) -> Iterator[dict[str, Any]]:
             if event["type"] == "job.step":
                 by_step[event["step"]] = event
         if not page["has_more"]:
-            return iter([by_step[step] for step in sorted(by_step)])
+            return [by_step[step] for step in sorted(by_step)]
 
 
 if __name__ == "__main__":

@@ -4,39 +4,35 @@ Pictures are paired: the same prompts and seeds on both sides. The base's side s
 time; what it draws beyond the test pictures is the pool of best-of-N search.
 """
 
-from concurrent.futures import Future
-from functools import partial
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from examples.demo.measure import GRID, Judged, Setting, Wanted, judge, pool
-from examples.demo.statistics import break_even, paired_gain, search_equal, share
+from examples.demo.statistics import break_even, search_equal, share
 from worker.shapes.splits import prompts
 
-VALIDATION, TEST = 256, 512
-SEEDS = (0, 1)
-"""Test pictures of each prompt: 512 prompts × 2 seeds = 1,024 pictures a side."""
-POOL = 16
-"""Pictures of a prompt that the base draws at most for best-of-N; at least 4."""
-POOL_AT_LEAST = 4
-
-
-def _some(split: str, count: int) -> tuple[str, ...]:
-    every = prompts(split)
-    return tuple(every[i] for i in np.random.default_rng(0).permutation(len(every))[:count])
+SEEDS = (0, 1, 2)
+"""Test pictures of each prompt: 494 prompts × 3 seeds = 1,482 pictures a side."""
+POOL_AT_LEAST, POOL = 4, 16
+"""Pictures of a prompt that the base draws for best-of-N search, test pictures first, as far as the training's time lasts."""
+VALIDATION_SEEDS = (10_000, 10_001)
 
 
 def _validation(adapter: Path | None, setting: Setting) -> Wanted:
-    chosen = _some("validation", VALIDATION)
-    return Wanted(adapter, chosen, (10_000,) * len(chosen), setting)
+    chosen = prompts("validation")
+    seeds = [seed for seed in VALIDATION_SEEDS for _ in chosen]
+    return Wanted(adapter, tuple(chosen * len(VALIDATION_SEEDS)), tuple(seeds), setting)
 
 
 def _test(adapter: Path | None, setting: Setting, seed: int) -> Wanted:
-    chosen = _some("test", TEST)
-    return Wanted(adapter, chosen, (seed,) * len(chosen), setting)
+    chosen = prompts("test")
+    return Wanted(adapter, tuple(chosen), (seed,) * len(chosen), setting)
 
 
 def _best(grid: dict[Setting, float]) -> Setting:
@@ -47,40 +43,36 @@ class BaseSide:
     """Draws in a process of its own from the moment it is entered until `finish`."""
 
     def __enter__(self) -> "BaseSide":
-        self._pool = pool(1)
-        self._grid = {setting: self._pool.submit(judge, _validation(None, setting)) for setting in GRID}
-        self._rounds: list[Future[Judged]] = []
-        last = self._grid[GRID[-1]]
-        last.add_done_callback(self._draw_rounds)
+        self._enough = Event()
+        self._process, self._thread = pool(1), ThreadPoolExecutor(1)
+        self._drawn = self._thread.submit(self._draw)
         return self
 
-    def _draw_rounds(self, _: Future[Judged]) -> None:
-        if not any(future.cancelled() or future.exception() for future in self._grid.values()):
-            self._rounds = [self._pool.submit(judge, _test(None, self.best, seed)) for seed in range(POOL)]
+    def _draw(self) -> tuple[dict[Setting, float], list[Judged]]:
+        grid = {setting: float(self._judge(_validation(None, setting)).exact.mean()) for setting in GRID}
+        rounds: list[Judged] = []
+        while len(rounds) < POOL_AT_LEAST or (len(rounds) < POOL and not self._enough.is_set()):
+            rounds.append(self._judge(_test(None, _best(grid), seed=len(rounds))))
+        return grid, rounds
 
-    @property
-    def grid(self) -> dict[Setting, float]:
-        return {setting: float(future.result().exact.mean()) for setting, future in self._grid.items()}
+    def _judge(self, wanted: Wanted) -> Judged:
+        return self._process.submit(judge, wanted).result()
 
-    @property
-    def best(self) -> Setting:
-        return _best(self.grid)
-
-    def finish(self) -> list[Judged]:
-        """What was drawn, at least POOL_AT_LEAST rounds of it; further rounds that have not begun are dropped."""
-        _ = self.best
-        for later in reversed(self._rounds[POOL_AT_LEAST:]):
-            later.cancel()
-        return [future.result() for future in self._rounds if not future.cancelled()]
+    def finish(self) -> tuple[dict[Setting, float], list[Judged]]:
+        """Accuracy of each setting on the validation prompts; the rounds at the best one, no more than needed from now on."""
+        self._enough.set()
+        return self._drawn.result()
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._enough.set()
+        self._process.shutdown(wait=True, cancel_futures=True)
+        self._thread.shutdown(wait=True)
 
 
 def compare(base_side: BaseSide, adapter: Path, console: Console) -> dict[str, Any]:
     """The report without what only the job knows; `break_even` is left open for the cost of the training."""
     with console.status("drawing the base's last pictures"):
-        rounds = base_side.finish()
+        base_grid, rounds = base_side.finish()
     with pool(2) as workers, console.status("judging the sharpened model: validation grid, then the test pictures"):
         tried = {setting: workers.submit(judge, _validation(adapter, setting)) for setting in GRID}
         grid = {setting: float(future.result().exact.mean()) for setting, future in tried.items()}
@@ -88,24 +80,21 @@ def compare(base_side: BaseSide, adapter: Path, console: Console) -> dict[str, A
         tests = [workers.submit(judge, _test(adapter, best, seed)) for seed in SEEDS]
         sharpened = [future.result() for future in tests]
 
-    before, after = rounds[: len(SEEDS)], sharpened
-    base_exact, base_reward = _columns(rounds)
-    exact, _ = _columns(after)
-    gain = float(exact.mean() - base_exact[:, : len(SEEDS)].mean())
-    n, curve = search_equal(base_exact, base_reward, float(exact.mean()))
-    nfe = after[0].nfe
+    test = prompts("test")
+    pool_exact, pool_reward = _columns(rounds)
+    exact, _ = _columns(sharpened)
+    gain = share(exact - pool_exact[:, : len(SEEDS)], test)
+    n, curve = search_equal(pool_exact, pool_reward, float(exact.mean()))
+    n = n if gain.mean > 0 else None
+    nfe = sharpened[0].nfe
     return {
-        "base": _row(before, base_side.best), "sharpened": _row(after, best), "gain_exact": gain,
-        "gain_exact_ci95": paired_gain(exact, base_exact[:, : len(SEEDS)]),
-        "best_of_n": n if gain > 0 else None, "best_of_n_curve": curve,
-        "break_even": partial(_break_even, n, nfe, gain),
-        "validation": {"base": _named(base_side.grid), "sharpened": _named(grid)},
-        "prompts": list(_some("test", TEST)), "seeds": list(SEEDS),
+        "base": _row(rounds[: len(SEEDS)], _best(base_grid), test), "sharpened": _row(sharpened, best, test),
+        "gain_exact": gain.mean, "gain_exact_ci95": [gain.low, gain.high],
+        "best_of_n": n, "best_of_n_curve": curve,
+        "break_even": lambda training_fe: break_even(training_fe, n, nfe, gain.mean),
+        "validation": {"base": _named(base_grid), "sharpened": _named(grid)},
+        "prompts": list(test), "seeds": list(SEEDS),
     }  # fmt: skip
-
-
-def _break_even(n: int | None, nfe: int, gain: float, training_fe: float) -> int | None:
-    return break_even(training_fe, n, nfe, gain)
 
 
 def _columns(rounds: list[Judged]) -> tuple[np.ndarray, np.ndarray]:
@@ -113,10 +102,11 @@ def _columns(rounds: list[Judged]) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([r.exact for r in rounds], axis=1), np.stack([r.reward for r in rounds], axis=1)
 
 
-def _row(rounds: list[Judged], setting: Setting) -> dict[str, Any]:
+def _row(rounds: list[Judged], setting: Setting, prompts: Sequence[str]) -> dict[str, Any]:
     exact, reward = _columns(rounds)
+    found = share(exact, prompts)
     return {
-        "exact": float(exact.mean()), "exact_ci95": share(exact), "reward": float(reward.mean()),
+        "exact": found.mean, "exact_ci95": [found.low, found.high], "reward": float(reward.mean()),
         "guidance": setting.guidance, "num_inference_steps": setting.steps, "nfe": rounds[0].nfe,
     }  # fmt: skip
 

@@ -59,26 +59,23 @@ def _one_thread() -> None:
 def judge(wanted: Wanted) -> Judged:
     """Draw and judge; runs inside a process of the pool."""
     from worker.evaluation.draw import draw
-    from worker.shapes.oracle import judge as look
-    from worker.shapes.scene import parse
+    from worker.evaluation.score import judge_scenes, rewards_of
 
     family, reward = _loaded(wanted.adapter)
-    drawing = draw(family, wanted.prompts, wanted.seeds, guidance=wanted.setting.guidance, steps=wanted.setting.steps)
-    exact = [
-        look(picture, parse(prompt)).exact for picture, prompt in zip(drawing.pictures, wanted.prompts, strict=True)
-    ]
-    scores = reward(drawing.pictures, wanted.prompts)
-    return Judged(np.array(exact, dtype=float), np.asarray(scores, dtype=float), drawing.nfe)
+    guidance, steps = wanted.setting
+    drawing = draw(family, wanted.prompts, wanted.seeds, guidance=guidance, steps=steps)
+    exact = judge_scenes(drawing.pictures, wanted.prompts).exact
+    return Judged(exact, rewards_of(reward, drawing.pictures, wanted.prompts), drawing.nfe)
 
 
 @lru_cache(1)
 def _loaded(adapter: Path | None):  # type: ignore[no-untyped-def]
     from service.domain.rewards import ClipReward
     from worker.models.load import load
-    from worker.rewards import make
+    from worker.rewards.make import make
 
     family = load("sd", BASE, device="cpu")
     if adapter:
         family.load_adapter("sharpened", adapter.read_bytes())
         family.wear("sharpened")
-    return family, make(ClipReward(type="clip", model="shapes-clip"), CLIP, family.device)
+    return family, make(ClipReward(type="clip", model="shapes-clip"), folder=CLIP, device=family.device)

@@ -1,10 +1,19 @@
 """The demo's figures: shares with their intervals, the paired gain, best-of-N search and where training breaks even."""
 
+from collections.abc import Sequence
 from math import comb
 
 import numpy as np
 
-from worker.evaluation.interval import paired_gain, share
+from worker.evaluation.interval import Interval, bootstrap
+
+
+def share(values: np.ndarray, prompts: Sequence[str]) -> Interval:
+    """The mean of values [prompts, pictures of a prompt] with its interval: prompts are what is drawn again.
+
+    Of a gain, hand in the differences of paired pictures.
+    """
+    return bootstrap(values.ravel().tolist(), [prompt for prompt in prompts for _ in range(values.shape[1])])
 
 
 def best_of(exact: np.ndarray, reward: np.ndarray, n: int) -> float:
@@ -34,6 +43,3 @@ def break_even(training_fe: float, best_of_n: int | None, nfe: int, gain: float)
     if best_of_n is None or gain <= 0:
         return None
     return round(training_fe / ((best_of_n - 1) * nfe))
-
-
-__all__ = ["best_of", "break_even", "paired_gain", "search_equal", "share"]
