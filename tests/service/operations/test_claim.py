@@ -1,0 +1,159 @@
+"""The claim: the next fitting job, by priority, fair share and age; once, whoever asks at the same time."""
+
+import io
+
+import pytest
+
+from service.domain.ids import TenantId
+from service.domain.jobs import JobError, State
+from service.domain.offers import Offers
+from service.domain.principals import Principal
+from tests.eventually import eventually
+from tests.service.operations.world import EVERYTHING, World, run_at_once
+
+ANNE, BERT = Principal(TenantId("anne")), Principal(TenantId("bert"))
+
+
+def test_takes_the_job_with_a_new_fence_a_lease_and_an_attempt(world: World) -> None:
+    posted = world.post()
+    claim = world.claim("w7")
+    job = claim.job
+    assert (job.id, job.state, job.fence) == (posted.id, State.RUNNING, 1)
+    assert [(attempt.fence, attempt.worker, attempt.device, attempt.ended_at) for attempt in job.attempts] == [
+        (1, "w7", "cpu", None)
+    ]
+    assert claim.prompts == ("a red circle left of a blue square",)
+    assert (claim.checkpoint, claim.lease_seconds) == (None, 30.0)
+    assert world.types(job) == ["job.queued", "job.started"]
+
+
+def test_nothing_to_do_is_none(world: World) -> None:
+    assert world.attempts.claim("w", None, EVERYTHING) is None
+
+
+def test_two_at_once_one_wins(world: World) -> None:
+    world.post()
+    claims = run_at_once([lambda: world.attempts.claim("w", "cpu", EVERYTHING)] * 8)
+    assert [claim for claim in claims if isinstance(claim, Exception)] == []
+    assert sum(claim is not None for claim in claims) == 1
+
+
+def test_many_at_once_take_each_job_once(world: World) -> None:
+    posted = {world.post().id for _ in range(12)}
+    claims = run_at_once([lambda: world.attempts.claim("w", "cpu", EVERYTHING)] * 12)
+    assert {claim.job.id for claim in claims if claim} == posted
+
+
+def test_only_what_the_worker_offers(world: World) -> None:
+    world.post(reward={"type": "jpeg-compressibility"})
+    fitting = world.post(reward={"type": "scene"})
+    claim = world.attempts.claim("w", None, Offers(frozenset({"sd"}), frozenset({"scene"})))
+    assert claim is not None
+    assert claim.job.id == fitting.id
+    assert world.attempts.claim("w", None, Offers(frozenset({"sdxl"}), frozenset({"jpeg-compressibility"}))) is None
+    assert world.attempts.claim("w", None, Offers(frozenset(), frozenset())) is None
+
+
+class TestOrder:
+    def test_age_within_a_tenant(self, world: World) -> None:
+        posted = [world.post().id for _ in range(3)]
+        assert [world.claim().job.id for _ in range(3)] == posted
+
+    def test_priority_before_everything(self, world: World) -> None:
+        low, high = world.post(BERT, priority=-1), world.post(ANNE, priority=5)
+        world.post(ANNE)
+        world.claim_of(high)
+        normal = world.claim().job
+        assert normal.recipe.priority == 0
+        world.claim_of(low)
+
+    def test_the_tenant_with_fewer_running_jobs_first(self, world: World) -> None:
+        first, second = world.post(ANNE), world.post(ANNE)
+        late = world.post(BERT)
+        world.claim_of(first)
+        world.claim_of(late)
+        world.claim_of(second)
+
+    def test_among_equals_the_longest_unserved(self, world: World) -> None:
+        for principal in (ANNE, BERT):
+            job = world.claim_of(world.post(principal)).job
+            world.attempts.fail(job.id, job.fence, JobError("x", "x"), cause="x", retry=False)
+        newer_of_bert = world.post(BERT)
+        older_wait = world.post(ANNE)
+        world.claim_of(older_wait)
+        world.claim_of(newer_of_bert)
+
+
+class TestReapsFirst:
+    def test_a_lost_job_is_claimed_again_by_whoever_comes(self, world: World) -> None:
+        job = world.run()
+        world.end_lease(job)
+        again = world.claim("w2").job
+        assert (again.id, again.fence, again.state) == (job.id, 2, State.RUNNING)
+        assert [(attempt.worker, attempt.cause) for attempt in again.attempts] == [("w1", "lease_lost"), ("w2", None)]
+        assert world.types(job) == ["job.queued", "job.started", "job.requeued", "job.started"]
+
+    def test_a_lease_that_has_not_ended_is_left_alone(self, world: World) -> None:
+        job = world.run()
+        assert world.attempts.reap() == 0
+        assert world.get(job).state is State.RUNNING
+
+    def test_leases_end_by_the_clock_of_the_database(self, world: World) -> None:
+        world.attempts = world.worker(lease_seconds=0.05)
+        job = world.run()
+        assert eventually(world.attempts.reap) == 1
+        assert world.get(job).state is State.QUEUED
+
+    def test_the_limit_of_attempts_ends_it_failed_with_its_history(self, world: World) -> None:
+        posted = world.post()
+        for _ in range(3):
+            world.end_lease(world.claim_of(posted).job)
+        assert world.attempts.claim("w", None, EVERYTHING) is None
+        job = world.get(posted)
+        assert (job.state, job.failures, job.fence) == (State.FAILED, 3, 3)
+        assert job.error is not None
+        assert job.error.code == "lease_lost"
+        assert [attempt.cause for attempt in job.attempts] == ["lease_lost"] * 3
+
+    def test_a_cancelling_job_is_cancelled_and_a_pausing_one_paused(self, world: World) -> None:
+        cancelled, paused = world.run(), world.run()
+        world.jobs.cancel(Principal(cancelled.tenant), cancelled.id)
+        world.sql("UPDATE jobs SET state = 'pausing' WHERE id = :id", id=paused.id)
+        world.end_lease(cancelled)
+        world.end_lease(paused)
+        assert world.attempts.reap() == 2
+        assert (world.get(cancelled).state, world.get(paused).state) == (State.CANCELLED, State.PAUSED)
+
+    def test_two_reapers_end_an_attempt_once(self, world: World) -> None:
+        job = world.run()
+        world.end_lease(job)
+        reaped = run_at_once([world.attempts.reap] * 4)
+        assert sorted(reaped) == [0, 0, 0, 1]
+        assert world.get(job).failures == 1
+
+
+class TestBackOff:
+    def test_a_failed_attempt_waits_twice_as_long_each_time(self, world: World) -> None:
+        world.attempts = world.worker(backoff_seconds=100, attempt_limit=5)
+        posted = world.post()
+        for wait in (100, 200, 400):
+            job = world.claim_of(posted).job
+            world.attempts.fail(job.id, job.fence, JobError("x", "x"), cause="child_crashed", retry=True)
+            assert world.attempts.claim("w", None, EVERYTHING) is None
+            assert world.seconds_until_claimable(job) == pytest.approx(wait, abs=10)
+            world.sql("UPDATE jobs SET not_before = '2020-01-01 00:00:00.000' WHERE id = :id", id=job.id)
+
+    def test_a_handed_back_job_does_not_wait(self, world: World) -> None:
+        world.attempts = world.worker(backoff_seconds=100)
+        job = world.run()
+        world.attempts.stopped(job.id, job.fence, "handed_back")
+        world.claim_of(job)
+
+
+def test_a_job_whose_prompts_are_gone_is_ended_and_the_next_one_taken(world: World) -> None:
+    file = world.files.upload(Principal(TenantId("local")), "p.txt", io.BytesIO(b"a cat"))
+    broken, whole = world.post(prompts=None, prompts_file=file.id), world.post()
+    world.store.delete(file.key)
+    world.claim_of(whole)
+    job = world.get(broken)
+    assert (job.state, job.error.code if job.error else None) == (State.FAILED, "damaged")
