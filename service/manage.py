@@ -2,6 +2,7 @@
 
 migrate   bring the database to the newest schema
 steward   run the loops that no request asked for, until SIGTERM
+up        start the embedded stack and leave it running until Ctrl-C or SIGTERM
 openapi   write docs/openapi.json anew; with --check only say whether it is fresh
 """
 
@@ -16,6 +17,7 @@ from threading import Event
 from service import settings, telemetry
 from service.adapters import db, storage
 from service.domain.errors import StropError
+from service.embedded import stack
 from service.operations.attempts import Attempts
 from service.operations.steward import chores, keep_house
 from service.rest import face
@@ -61,6 +63,14 @@ def steward(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def up(arguments: argparse.Namespace) -> int:
+    chosen = settings.load()
+    chosen.state_dir.mkdir(parents=True, exist_ok=True)
+    stack.refuse_second(chosen)
+    migrate(arguments)
+    stack.up(chosen)
+
+
 def openapi(arguments: argparse.Namespace) -> int:
     made = face.openapi_text()
     if arguments.check:
@@ -79,6 +89,7 @@ def openapi_arguments(parser: argparse.ArgumentParser) -> None:
 VERBS: dict[str, Verb] = {
     "migrate": Verb("bring the database to the newest schema", migrate),
     "steward": Verb("run the loops that no request asked for", steward),
+    "up": Verb("start the embedded stack", up),
     "openapi": Verb("write docs/openapi.json anew, or check it", openapi, openapi_arguments),
 }
 

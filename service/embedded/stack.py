@@ -11,6 +11,7 @@ import socket
 import sys
 import tempfile
 from pathlib import Path
+from typing import Never
 
 from service.embedded import record
 from service.embedded.programs import Program, programs
@@ -21,16 +22,22 @@ LEFT_OVER_PATIENCE = 10.0
 START_RETRIES = 1000
 
 
-def up(settings: Settings) -> None:
+def refuse_second(settings: Settings) -> None:
+    """SystemExit with a sentence where a supervisor lives on this state folder already."""
+    state = settings.state_dir.absolute()
+    if running := record.living(state / "pids" / "supervisor.json"):
+        raise SystemExit(
+            f"strop: a stack already runs on {state} (process {running.pid}). "
+            "Stop it, or set STROP_STATE_DIR to another folder"
+        )
+
+
+def up(settings: Settings) -> Never:
     """Never returns: this process becomes the supervisor. Raises SystemExit with a sentence when it cannot start."""
     state = settings.state_dir.absolute()
     pids = state / "pids"
     for folder in (pids, state / "logs", state / "store", state / "scratch", state / "cache"):
         folder.mkdir(parents=True, exist_ok=True)
-    if running := record.living(pids / "supervisor.json"):
-        raise SystemExit(
-            f"strop: a stack already runs on {state} (process {running.pid}). Stop it, or set STROP_STATE_DIR to another folder"
-        )
     if left := record.stop_left_over(pids, patience=LEFT_OVER_PATIENCE):
         print(f"strop: stopped what an earlier stack left running: {', '.join(left)}")
     for name, port in (("STROP_PORT", settings.port), ("STROP_INFERENCE_PORT", settings.inference_port)):
