@@ -5,6 +5,7 @@ All may be called again after Unavailable. `heartbeat` and `control` belong on a
 over a second Database), so that they never queue behind an upload's bookkeeping.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,8 @@ class Attempts:
         *,
         progress: Progress | None = None,
     ) -> Event:
-        """Write an event and, with it, how far the job is. Raises FenceLost; ValueError for a NaN in `data`."""
+        """Write an event and, with it, how far the job is. Raises FenceLost; ValueError for `data` that is not JSON."""
+        json.dumps(data, allow_nan=False)
         with self._database.write() as unit:
             return unit.events.report(job_id, fence, Deed(type, data, step), progress)
 

@@ -47,7 +47,7 @@ def server() -> Iterator[str]:
                 [binaries / "postgres", "-D", data, "-p", str(port), *settings],
                 ready=lambda: _takes_queries(port),
                 log=home / "log",
-                end=signal.SIGINT,
+                end=signal.SIGQUIT,
                 remedy=REMEDY,
                 **who,
             )

@@ -65,7 +65,7 @@ class JobWrites(JobRows):
             "failures": failures,
             "not_before": Later(wait_seconds) if to is State.QUEUED else None,
             "error_code": error.code if error else None,
-            "error_message": error.message.replace("\0", "") if error else None,
+            "error_message": _storable(error.message) if error else None,
             "version": jobs.c.version + 1,
             "updated_at": Now(),
         }
@@ -82,6 +82,11 @@ class JobWrites(JobRows):
 
 
 _UNOWNED = {State.QUEUED, State.PAUSED, State.SUCCEEDED, State.FAILED, State.CANCELLED}
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL's text holds neither NUL nor half a character."""
+    return text.replace("\0", "").encode(errors="replace").decode()
 
 
 def _claim(offers: Offers, lease_seconds: float) -> Update:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from service.adapters.db import SqlDatabase
 from service.domain.catalogue import Catalogue
-from service.domain.ids import TenantId
+from service.domain.ids import Fence, TenantId
 from service.domain.jobs import Job
 from service.domain.offers import Offers
 from service.domain.ports import Store
@@ -72,6 +72,9 @@ class World:
     def run(self, **changes: Any) -> Job:
         """A job that an attempt has just begun."""
         return self.claim_of(self.post(**changes)).job
+
+    def pretending(self, job: Job, fence: Fence) -> Job:
+        return replace(job, fence=fence)
 
     def get(self, job: Job) -> Job:
         return self.jobs.get(Principal(job.tenant), job.id)
