@@ -1,0 +1,77 @@
+"""A request for pictures, from words to PNGs: resolve the names, check what the base model bounds, draw, encode."""
+
+import base64
+import io
+import secrets
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image as PILImage
+
+from service.domain.adapters import AdapterVersion
+from service.domain.catalogue import BaseModelEntry
+from service.domain.errors import FieldError, InvalidRequest
+from service.domain.ports import Clock
+from service.domain.principals import Principal
+from worker.inference.adapters import AdapterCache
+from worker.inference.engine import Draw, Engine
+from worker.inference.names import Names
+from worker.inference.shapes import Image, ImageAnswer, ImageRequest, Model, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What the images API does, whichever door it is asked through."""
+
+    names: Names
+    adapters: AdapterCache
+    engine: Engine
+    clock: Clock
+
+    def generate(self, principal: Principal, request: ImageRequest) -> ImageAnswer:
+        """Waits for the pictures. Raises InvalidRequest, QueueFull, Unavailable, AdapterCorrupt, JobFailure."""
+        resolved = self.names.resolve(principal, request.model)
+        _check_size(request, resolved.base)
+        draw = Draw(
+            base=resolved.base,
+            adapter=self.adapters.get(resolved.adapter) if resolved.adapter else None,
+            prompt=request.prompt,
+            negative=request.negative_prompt,
+            count=request.n,
+            seed=secrets.randbits(32) if request.seed is None else request.seed,
+            steps=request.num_inference_steps or resolved.base.num_inference_steps,
+            guidance=request.guidance_scale or resolved.base.guidance_scale,
+        )
+        drawn = self.engine.submit(draw).result()
+        return ImageAnswer(
+            created=int(self.clock().timestamp()),
+            data=[Image(b64_json=_png(each), seed=draw.seed + place) for place, each in enumerate(drawn.pictures)],
+            model=resolved.reference,
+            size=f"{resolved.base.resolution}x{resolved.base.resolution}",
+            usage=Usage(images=draw.count, nfe=drawn.nfe, nfe_per_image=drawn.nfe / draw.count, steps=drawn.steps),
+            warnings=list(drawn.warnings),
+        )
+
+    def models(self, principal: Principal) -> list[Model]:
+        """The names that `model` may be."""
+        return [_model(each) for each in self.names.list(principal)]
+
+
+def _model(found: BaseModelEntry | AdapterVersion) -> Model:
+    if isinstance(found, BaseModelEntry):
+        return Model(id=found.name, created=0, owned_by="catalogue")
+    return Model(id=found.reference, created=int(found.created_at.timestamp()), owned_by=found.tenant)
+
+
+def _check_size(request: ImageRequest, base: BaseModelEntry) -> None:
+    only = f"{base.resolution}x{base.resolution}"
+    if request.size not in (None, "auto", only):
+        wrong = FieldError("size", f"{base.name} draws {only}, not {request.size}", f"send {only}, or leave size out")
+        raise InvalidRequest(errors=(wrong,), code="unsupported_size")
+
+
+def _png(picture: np.ndarray) -> str:
+    """uint8 [H, W, 3] → base64."""
+    buffer = io.BytesIO()
+    PILImage.fromarray(picture).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
