@@ -22,7 +22,7 @@ def detect(content: bytes) -> FileKind:
     first = next((line for _, line in _lines(content)), "")
     try:
         return FileKind.JSONL if isinstance(json.loads(first), dict) else FileKind.TEXT
-    except ValueError:
+    except (ValueError, RecursionError):
         return FileKind.TEXT
 
 

@@ -34,7 +34,7 @@ QUICK = {
 def server() -> Iterator[str]:
     """Yields the URL of the cluster, without a database's name; the data folder goes when the block ends."""
     with contextlib.ExitStack() as stack:
-        home = Path(tempfile.mkdtemp(prefix="strop-pg-"))
+        home = Path(tempfile.mkdtemp(prefix="strop-pg-", dir="/tmp" if os.geteuid() == 0 else None))
         stack.callback(shutil.rmtree, home, ignore_errors=True)
         who = _unprivileged(home)
         binaries = _binaries(home, who)
