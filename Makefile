@@ -51,7 +51,7 @@ check: $(VENV)/.dev ## Lint, types, import rules, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --config importlinter.toml
+	$(BIN)/lint-imports importlinter.toml
 	$(BIN)/python -m service.manage openapi --check
 
 format: $(VENV)/.dev ## Format the code
