@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from fastapi import params
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -44,7 +45,8 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             require_type(request, "application/json")
-            request._json = parse(model, await request.body())
+            raw = await request.body()
+            request._json = await run_in_threadpool(parse, model, raw)  # megabytes must not hold up the others
             return await handle(request)
 
         return strict

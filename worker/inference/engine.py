@@ -14,6 +14,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +26,8 @@ from worker.models.family import Family
 
 SIZES = (8, 4, 2, 1)
 """Pictures in one denoiser call."""
+WAITING = 16
+"""Requests that may wait; more are refused."""
 LOADED_BASES = 2
 WORN_ADAPTERS = 8
 """How many stay loaded, each: the least recently used makes room."""
@@ -83,10 +86,12 @@ Load = Callable[[BaseModelEntry], Family]
 class Engine:
     """`submit` from any thread; the models live and are used in the engine's own."""
 
-    def __init__(self, load: Load, *, waiting: int = 16) -> None:
+    def __init__(self, load: Load, *, waiting: int = WAITING) -> None:
         self._load = load
         self._queue: queue.Queue[tuple[Draw, Future[Drawn]] | None] = queue.Queue(waiting)
-        self._closing = threading.Event()
+        self._closing = False
+        self._door = threading.Lock()
+        """Held while a request is put in and while the engine closes: none can slip in behind the last."""
         self._seconds = 1.0
         self._bases: OrderedDict[BaseModelEntry, _Base] = OrderedDict()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -95,30 +100,28 @@ class Engine:
     @property
     def alive(self) -> bool:
         """Whether requests are taken and drawn."""
-        return self._thread.is_alive() and not self._closing.is_set()
+        return self._thread.is_alive() and not self._closing
 
     def submit(self, request: Draw) -> "Future[Drawn]":
         """Raises QueueFull, or Unavailable while the endpoint stops."""
-        if not self.alive:
-            raise Unavailable("The endpoint is stopping.")
         future: Future[Drawn] = Future()
-        try:
-            self._queue.put_nowait((request, future))
-        except queue.Full:
-            raise QueueFull(retry_after=max(1, round(self._seconds * self._queue.qsize()))) from None
+        with self._door:
+            if not self.alive:
+                raise Unavailable("The endpoint is stopping.")
+            try:
+                self._queue.put_nowait((request, future))
+            except queue.Full:
+                raise QueueFull(retry_after=max(1, round(self._seconds * self._queue.qsize()))) from None
         return future
 
     def close(self) -> None:
         """Take no more, finish what runs, answer what waits with Unavailable."""
-        self._closing.set()
-        while True:
-            try:
-                waiting = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if waiting:
-                waiting[1].set_exception(Unavailable("The endpoint is stopping."))
-        self._queue.put(None)
+        with self._door:
+            self._closing = True
+            with suppress(queue.Empty):
+                while waiting := self._queue.get_nowait():
+                    waiting[1].set_exception(Unavailable("The endpoint is stopping."))
+            self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:

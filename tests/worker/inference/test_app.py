@@ -5,6 +5,7 @@ import io
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,15 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from service.domain.catalogue import BaseModelEntry
+from service.domain.principals import LOCAL
 from service.settings import Settings
 from tests.worker.inference.conftest import KEY, Deliver
 from tests.worker.inference.pictures import plain, random_adapter
 from worker.inference.app import create_app
-from worker.inference.engine import Adapter, Draw
+from worker.inference.engine import WAITING, Adapter, Draw
+from worker.inference.images import Images
+from worker.models.family import Family
+from worker.models.load import load
 
 GOOD = {"model": "tiny", "prompt": "a red circle", "seed": 7}
 
@@ -168,6 +173,36 @@ class TestModels:
         listed = endpoint.get("/v1/models").json()
         assert listed["object"] == "list"
         assert [each["id"] for each in listed["data"]] == ["tiny", "red-things@1"]
+
+
+class TestQueue:
+    def test_when_full_answers_429_and_when_to_come_back(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        entered, leave = threading.Event(), threading.Event()
+
+        def slow(*given: Any, **named: Any) -> Family:
+            entered.set()
+            leave.wait()
+            return load(*given, **named)
+
+        monkeypatch.setattr("worker.inference.app.load", slow)
+        with TestClient(create_app(settings)) as endpoint, ThreadPoolExecutor() as others:
+            endpoint.headers["Authorization"] = f"Bearer {KEY}"
+            images = endpoint.app.state.images  # type: ignore[attr-defined]
+            first = others.submit(post, endpoint)
+            entered.wait()
+            waiting = [images.engine.submit(draw_of(images)) for _ in range(WAITING)]
+            refused = post(endpoint)
+            assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
+            assert int(refused.headers["Retry-After"]) >= 1
+            leave.set()
+            assert first.result().status_code == 200
+            assert [each.result().nfe for each in waiting] == [6] * WAITING
+
+
+def draw_of(images: Images) -> Draw:
+    return Draw(images.names.resolve(LOCAL, "tiny").base, None, "a red circle", "", 1, 7, 3, 2.0)
 
 
 class TestWithoutTheDatabase:
