@@ -11,7 +11,7 @@ from service.domain.errors import Conflict, Damaged, FenceLost, InvalidTransitio
 from service.domain.ids import Fence
 from service.domain.jobs import OWNED, Job, JobError, Progress, State
 from service.domain.principals import LOCAL
-from tests.service.operations.world import World, run_at_once
+from tests.service.world import World, run_at_once
 
 WRITES: dict[str, Callable[[World, Job], Any]] = {
     "heartbeat": lambda world, job: world.attempts.heartbeat(job.id, job.fence),

@@ -5,7 +5,7 @@ import pytest
 from service.domain.errors import InvalidTransition
 from service.domain.jobs import JobError, State
 from service.domain.principals import LOCAL
-from tests.service.operations.world import EVERYTHING, World, run_at_once
+from tests.service.world import EVERYTHING, World, run_at_once
 
 
 def test_a_queued_job_is_cancelled_at_once_and_never_claimed(world: World) -> None:

@@ -9,7 +9,7 @@ from service.domain.jobs import JobError, State
 from service.domain.offers import Offers
 from service.domain.principals import Principal
 from tests.eventually import eventually
-from tests.service.operations.world import EVERYTHING, World, run_at_once
+from tests.service.world import EVERYTHING, World, run_at_once
 
 ANNE, BERT = Principal(TenantId("anne")), Principal(TenantId("bert"))
 

@@ -11,7 +11,7 @@ from service.domain.errors import InvalidRequest, NotFound, TooLarge
 from service.domain.files import MAX_FILE_BYTES, FileKind
 from service.domain.principals import LOCAL
 from tests.service.domain.archives import png, zipped
-from tests.service.operations.world import World
+from tests.service.world import World
 
 
 def test_text_is_one_prompt_a_line(world: World) -> None:

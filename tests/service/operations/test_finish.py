@@ -9,7 +9,7 @@ from service.domain.artifacts import Kind
 from service.domain.errors import Conflict, FenceLost, InvalidTransition, NotFound, Unavailable
 from service.domain.jobs import Job, State
 from service.domain.principals import LOCAL
-from tests.service.operations.world import OTHER, World, run_at_once
+from tests.service.world import OTHER, World, run_at_once
 
 
 def trained(world: World, **changes: object) -> Job:

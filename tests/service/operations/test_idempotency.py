@@ -5,7 +5,7 @@ import pytest
 from service.domain.errors import InvalidRequest
 from service.domain.principals import LOCAL
 from service.operations.steward import forget_keys
-from tests.service.operations.world import OTHER, World, request, run_at_once
+from tests.service.world import OTHER, World, request, run_at_once
 
 
 def submit(world: World, key: str = "k", *, body: bytes = b"", principal=LOCAL, **changes):  # type: ignore[no-untyped-def]

@@ -9,7 +9,7 @@ from service.domain.errors import InvalidRequest, NotFound
 from service.domain.jobs import State
 from service.domain.principals import LOCAL
 from service.domain.prompts import digest
-from tests.service.operations.world import OTHER, World
+from tests.service.world import OTHER, World
 
 
 def test_a_job_is_queued_and_the_bell_rung(world: World) -> None:

@@ -7,7 +7,7 @@ import pytest
 from service.adapters.db import SqlDatabase
 from service.domain.catalogue import BaseModelEntry, Catalogue, RewardModelEntry
 from service.domain.ports import Store
-from tests.service.operations.world import World
+from tests.service.world import World
 
 
 @pytest.fixture

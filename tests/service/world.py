@@ -53,6 +53,10 @@ class World:
         self.artifacts = Artifacts(self.database, self.store)
         self.attempts = self.worker()
 
+    @property
+    def on_postgresql(self) -> bool:
+        return self.database.engine.dialect.name == "postgresql"
+
     def worker(self, **settings: Any) -> Attempts:
         return Attempts(self.database, self.store, **{"attempt_limit": 3, "backoff_seconds": 0, **settings})
 
@@ -95,7 +99,7 @@ class World:
 
     def seconds_until_claimable(self, job: Job) -> float:
         clock = "EXTRACT(epoch FROM not_before - now())"
-        if self.database.engine.dialect.name == "sqlite":
+        if not self.on_postgresql:
             clock = "(julianday(not_before) - julianday('now')) * 86400"
         return float(self.sql(f"SELECT {clock} FROM jobs WHERE id = :id", id=job.id)[0][0])
 
