@@ -103,7 +103,8 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         return VERBS[chosen.verb].run(chosen)
     except StropError as error:
-        print(f"strop: {error.message}", file=sys.stderr)
+        cause = str(error.__cause__).split("\n")[0] if error.__cause__ else ""
+        print(f"strop: {error.message}{cause and f' ({cause})'}", file=sys.stderr)
         return 1
 
 

@@ -35,17 +35,17 @@ class SqlDatabase:
 
     @contextmanager
     def read(self) -> Iterator[Reading]:
-        with _translated(), self._reader.begin() as connection:
+        with translated(), self._reader.begin() as connection:
             yield Reading(connection)
 
     @contextmanager
     def write(self) -> Iterator[Writing]:
-        with _translated(), self._writer.begin() as connection:
+        with translated(), self._writer.begin() as connection:
             yield Writing(connection)
 
     def ping(self) -> None:
         """Raises Unavailable when the database does not answer."""
-        with _translated(), self._reader.begin() as connection:
+        with translated(), self._reader.begin() as connection:
             connection.execute(text("SELECT 1"))
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """What means "the database is away" becomes Unavailable; faults of our own stay what they are."""
     try:
         yield

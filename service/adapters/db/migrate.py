@@ -7,19 +7,20 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from service.adapters.db.engine import SqlDatabase
+from service.adapters.db.engine import SqlDatabase, translated
 
 FOLDER = Path(__file__).resolve().parents[3] / "migrations"
 
 
 def upgrade(database: SqlDatabase, revision: str = "head") -> None:
     """Run the missing migrations in one transaction. Of several processes that call it at once, one works."""
-    command.upgrade(_config(database), revision)
+    with translated():
+        command.upgrade(_config(database), revision)
 
 
 def pending(database: SqlDatabase) -> bool:
     """True while the database lacks a migration that this code knows."""
-    with database.engine.connect() as connection:
+    with translated(), database.engine.connect() as connection:
         current = MigrationContext.configure(connection).get_current_heads()
     return set(current) != set(ScriptDirectory.from_config(_config(database)).get_heads())
 

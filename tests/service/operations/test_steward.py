@@ -1,0 +1,52 @@
+"""The steward: each chore when it is due, one that fails no obstacle to the others, and an end when it is asked to."""
+
+import logging
+from threading import Event
+
+import pytest
+
+from service.domain.errors import Unavailable
+from service.operations.steward import Chore, chores, keep_house
+from tests.service.world import World
+
+
+def test_its_chores_end_lost_attempts(world: World) -> None:
+    job = world.run()
+    world.end_lease(job)
+    assert [chore.work() for chore in chores(world.database, world.attempts, lease_seconds=30)] == [1, 0]
+    assert world.get(job).state == "queued"
+
+
+def test_each_is_done_as_often_as_it_is_due_until_the_stop() -> None:
+    stop, done = Event(), {"often": 0, "once": 0}
+
+    def often() -> int:
+        done["often"] += 1
+        if done["often"] == 5:
+            stop.set()
+        return 0
+
+    def once() -> int:
+        done["once"] += 1
+        return 0
+
+    keep_house([Chore("often", 0.001, often), Chore("once", 3600, once)], stop)
+    assert done == {"often": 5, "once": 1}
+
+
+@pytest.mark.parametrize("fault", [Unavailable(), KeyError("a fault of ours")])
+def test_a_chore_that_fails_is_logged_and_tried_again(fault: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    stop, tries = Event(), []
+
+    def fails_once() -> int:
+        tries.append(1)
+        if len(tries) == 1:
+            raise fault
+        stop.set()
+        return 3
+
+    with caplog.at_level(logging.INFO):
+        keep_house([Chore("sweep", 0.001, fails_once)], stop)
+    assert len(tries) == 2
+    assert caplog.records[0].levelname in {"WARNING", "ERROR"}
+    assert caplog.records[-1].getMessage() == "sweep: 3"
