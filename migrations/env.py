@@ -11,6 +11,7 @@ LOCK = 7_787_671  # any number of our own: "strop" on a telephone, shortened
 
 def run(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":  # SQLite: BEGIN IMMEDIATE has the file already
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
     context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True, compare_type=True)
     with context.begin_transaction():

@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
 from service.adapters.db.units import Reading, Writing
 from service.domain.errors import Unavailable
 
-BUSY_SECONDS = 10
-CONNECT_SECONDS = 5
+BUSY_SECONDS = 10.0
+CONNECT_SECONDS = 5.0
 _SQLITE_AWAY = ("locked", "busy", "unable to open", "disk i/o", "database or disk is full", "readonly")
 
 
@@ -69,8 +69,16 @@ def connect(url: str, *, connections: int = 10) -> SqlDatabase:
         event.listen(engine, "begin", _begin_sqlite)
     else:
         parsed = parsed.set(drivername="postgresql+psycopg")
-        engine = create_engine(parsed, connect_args={"connect_timeout": CONNECT_SECONDS}, **options)
+        engine = create_engine(parsed, connect_args=_postgresql_patience(), **options)
     return SqlDatabase(engine)
+
+
+def _postgresql_patience() -> dict[str, Any]:
+    """No wait without an end: for a connection, a lock, an answer of a server that is cut off, a client that sleeps."""
+    milliseconds = round(BUSY_SECONDS * 1000)
+    bounds = {"lock_timeout": milliseconds, "idle_in_transaction_session_timeout": 3 * milliseconds}
+    options = " ".join(f"-c {name}={value}" for name, value in bounds.items())
+    return {"connect_timeout": max(2, round(CONNECT_SECONDS)), "tcp_user_timeout": 2 * milliseconds, "options": options}
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

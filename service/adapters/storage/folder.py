@@ -1,5 +1,6 @@
 """A folder as a store. A file is written aside, synced and renamed: readers see all of it or nothing, after a crash too."""
 
+import itertools
 import os
 import re
 import secrets
@@ -24,6 +25,9 @@ class FolderStore:
             copy_whole(path, self._path(key))
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        return begun(self._pieces(key, start, end))
+
+    def _pieces(self, key: str, start: int, end: int | None) -> Iterator[bytes]:
         left = None if end is None else end - start
         with _translated(key), self._path(key).open("rb") as file:
             file.seek(start)
@@ -65,21 +69,30 @@ def copy_whole(source: Path, target: Path) -> None:
     """Copy so that `target` is there whole or not at all, whatever happens to the machine."""
     with source.open("rb") as reading:
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f"{_ASIDE}{secrets.token_hex(8)}")
-        try:
-            with aside.open("xb") as writing:
-                shutil.copyfileobj(reading, writing, PIECE)
-                writing.flush()
-                os.fsync(writing.fileno())
-            aside.replace(target)
-        finally:
-            aside.unlink(missing_ok=True)
-    _sync_folder(target.parent)
+        with aside_of(target) as aside, aside.open("xb") as writing:
+            shutil.copyfileobj(reading, writing, PIECE)
 
 
-def _sync_folder(folder: Path) -> None:
-    """The rename itself must reach the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+@contextmanager
+def aside_of(target: Path) -> Iterator[Path]:
+    """A path to write to, which becomes `target` when the block ends well, and is gone when it does not."""
+    aside = target.with_name(f"{_ASIDE}{secrets.token_hex(8)}")
+    try:
+        yield aside
+        _sync(aside)
+        aside.replace(target)
+        _sync(target.parent)  # the rename itself must reach the disk
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same pieces, the first of them already read: what is missing or away is told at once, not half-way."""
+    return itertools.chain((next(pieces, b""),), pieces)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -14,7 +14,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError
 
-from service.adapters.storage.folder import copy_whole
+from service.adapters.storage.folder import aside_of, begun
 from service.domain.errors import Damaged, Unavailable
 
 PIECE = 2**20
@@ -35,6 +35,9 @@ class S3Store:
             self._client.upload_file(str(path), self._bucket, self._prefix + key, Config=PARTS)
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        return begun(self._pieces(key, start, end))
+
+    def _pieces(self, key: str, start: int, end: int | None) -> Iterator[bytes]:
         if end is not None and end <= start:
             return
         wanted = {"Range": f"bytes={start}-{'' if end is None else end - 1}"} if start or end is not None else {}
@@ -46,13 +49,8 @@ class S3Store:
                 body.close()
 
     def get_file(self, key: str, path: Path) -> None:
-        aside = path.with_name(f".got-{path.name}")
-        try:
-            with _translated(key):
-                self._client.download_file(self._bucket, self._prefix + key, str(aside), Config=PARTS)
-            copy_whole(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        with aside_of(path) as aside, _translated(key):
+            self._client.download_file(self._bucket, self._prefix + key, str(aside), Config=PARTS)
 
     def head(self, key: str) -> int | None:
         try:
@@ -86,6 +84,8 @@ def _client(endpoint_url: str | None) -> Any:
         retries={"mode": "standard", "total_max_attempts": 3},
         s3={"addressing_style": "path" if endpoint_url else "auto"},
         signature_version="s3v4",
+        request_checksum_calculation="when_required",  # stores beside AWS refuse newer ones; we read back and hash
+        response_checksum_validation="when_required",
     )
     return boto3.session.Session().client("s3", endpoint_url=endpoint_url, config=config)
 
@@ -101,5 +101,5 @@ def _translated(key: str) -> Iterator[None]:
         raise Unavailable(f"the store refused {key}: {answer.get('Error', {}).get('Message') or error}") from error
     except IncompleteReadError as error:
         raise Unavailable(f"the store gave only a part of {key}") from error
-    except (BotoCoreError, Boto3Error) as error:
-        raise Unavailable(f"the store does not answer for {key}: {error}") from error
+    except (BotoCoreError, Boto3Error, OSError) as error:
+        raise Unavailable(f"the store does not take or give {key}: {error}") from error

@@ -111,6 +111,18 @@ class TestAway:
         one.close()
         other.close()
 
+    @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+    def test_a_row_that_is_held_for_too_long(
+        self, world: World, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("service.adapters.db.engine.BUSY_SECONDS", 0.05)
+        job, hasty = world.post(), db.connect(database_url)
+        with world.database.write() as unit:
+            unit.jobs.lock(job.tenant, job.id)
+            with pytest.raises(Unavailable, match="busy"), hasty.write() as other:
+                other.jobs.lock(job.tenant, job.id)
+        hasty.close()
+
     def test_a_fault_of_ours_is_not_the_databases(self, database: SqlDatabase) -> None:
         with pytest.raises((OperationalError, ProgrammingError)), database.read() as unit:
             unit.jobs._connection.execute(text("SELECT nothing FROM nowhere"))
