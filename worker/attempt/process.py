@@ -72,7 +72,9 @@ class Process:
         self._up: IO[bytes] = os.fdopen(up_read, "rb")
         self._letters: SimpleQueue[pipe.Message | None] = SimpleQueue()
         self._sender = threading.Thread(target=self._send_letters, args=(os.fdopen(down_write, "wb"),), daemon=True)
+        self._reaper = threading.Thread(target=self._reap, daemon=True)
         self._sender.start()
+        self._reaper.start()
 
     @property
     def pid(self) -> int:
@@ -101,14 +103,10 @@ class Process:
 
     def wait(self, seconds: float) -> int:
         """Its exit code (minus the signal that ended it); killed if it is not gone in time. Its group goes with it."""
-        try:
-            code = self._popen.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            code = self._popen.wait()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        return code
+        self._reaper.join(seconds)
+        self.kill()
+        self._reaper.join()
+        return int(self._popen.returncode)
 
     def close(self) -> None:
         """Close our ends, once its end has been waited for and its readers are done."""
@@ -123,7 +121,15 @@ class Process:
             for message in iter(self._letters.get, None):
                 pipe.send(down, message)
 
+    def _reap(self) -> None:
+        """What it started would hold its pipes open for ever; so its end is seen here, and is theirs too."""
+        self._popen.wait()
+        self._kill_group(signal.SIGKILL)
+
     def _signal(self, number: signal.Signals) -> None:
-        if self._popen.poll() is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
+        if self._reaper.is_alive():
+            self._kill_group(number)
+
+    def _kill_group(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)

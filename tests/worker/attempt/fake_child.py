@@ -23,7 +23,7 @@ class Fake:
         self.scratch = Path(begin.scratch)
         self.seconds = float(begin.recipe["metadata"].get("seconds", 0.01))
         resumed = begin.checkpoint_path
-        self.step = int(Path(resumed).read_text()) if resumed else 0
+        self.step = self.saved = int(Path(resumed).read_text()) if resumed else 0
         self.say(Ready("fake", self.step if resumed else None))
 
     def say(self, message: Message) -> None:
@@ -35,6 +35,7 @@ class Fake:
         return made
 
     def checkpoint(self) -> None:
+        self.saved = self.step
         self.file(f"checkpoint-{self.step}.safetensors", "checkpoint", str(self.step).encode())
         self.say(Report("job.checkpoint", self.step, {"name": f"checkpoint-{self.step}.safetensors"}))
 
@@ -42,7 +43,7 @@ class Fake:
         recipe = self.begin.recipe
         while self.step < recipe["steps"]:
             if stop := self.lifeline.stop:
-                if stop.checkpoint:
+                if stop.checkpoint and self.saved != self.step:
                     self.checkpoint()
                 self.say(Finished(self.step, stop.reason, self.step * 10, self.step * 12.5))
                 return

@@ -1,0 +1,125 @@
+"""A workshop: SQLite, a folder store, the operations, and a worker whose children are the fake one, all real but the learning."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from service.adapters import db
+from service.adapters.storage import FolderStore
+from service.domain.artifacts import Artifact, Kind
+from service.domain.catalogue import BaseModelEntry, Catalogue
+from service.domain.ids import JobId
+from service.domain.jobs import Event, Job, State
+from service.domain.principals import LOCAL, LOCAL_TENANT
+from service.domain.recipes import JobRequest
+from service.operations.attempts import Attempts
+from service.operations.jobs import Jobs
+from tests.eventually import eventually
+from worker.attempt.attempt import Attempt, Workplace
+from worker.attempt.scratch import Scratch
+from worker.attempt.watch import Patience
+from worker.tasks import OFFERS, Worker
+
+FAKE_CHILD = (sys.executable, "-P", str(Path(__file__).with_name("fake_child.py")))
+LEASE = 2.0
+
+
+class Silent:
+    def ring(self) -> None:
+        pass
+
+
+class Workshop:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = db.connect(f"sqlite:///{folder / 'strop.db'}")
+        db.upgrade(self.database)
+        self.keeping = db.connect(f"sqlite:///{folder / 'strop.db'}", connections=1)
+        self.store = FolderStore(folder / "store")
+        (folder / "base").mkdir()
+        self.catalogue = Catalogue(bases={"b": BaseModelEntry(name="b", source=str(folder / "base"), family="sd")})
+        self.jobs = Jobs(self.database, Silent(), self.catalogue, self.store)
+        self.attempts = Attempts(self.database, self.store, lease_seconds=LEASE, backoff_seconds=0)
+        self.scratch = Scratch(folder / "scratch")
+
+    def submit(self, play: str = "finish", *, seconds: float = 0.01, steps: int = 6, every: int = 2) -> JobId:
+        fields: dict[str, Any] = {
+            "base_model": "b",
+            "prompts": ["a red dot"],
+            "reward": {"type": "jpeg-compressibility"},
+        }
+        metadata = {"play": play, "seconds": str(seconds)}
+        request = JobRequest(**fields, steps=steps, checkpoint_every=every, metadata=metadata)
+        return self.jobs.submit(LOCAL, request)[0].id
+
+    def place(self, **patience: float) -> Workplace:
+        return Workplace(
+            attempts=self.attempts,
+            keeping=Attempts(self.keeping, self.store, lease_seconds=LEASE),
+            catalogue=self.catalogue,
+            scratch=self.scratch,
+            cache=self.folder / "cache",
+            device="cpu",
+            threads=1,
+            patience=Patience(**({"lease": LEASE, "step_timeout": 30.0, "grace": 0.3, "hand_back": 2.0} | patience)),
+            code_version="test",
+            command=FAKE_CHILD,
+        )
+
+    def attempt(self, **patience: float) -> Attempt:
+        """Claim the next job; run the attempt with `run()`."""
+        claimed_at = monotonic()
+        claim = self.attempts.claim("tester", None, OFFERS)
+        assert claim is not None
+        return Attempt(claim, self.place(**patience), claimed_at)
+
+    def worker(self, **patience: float) -> Worker:
+        return Worker("tester", self.place(**patience), poll_seconds=0.1)
+
+    def job(self, job: JobId) -> Job:
+        return self.jobs.get(LOCAL, job)
+
+    def events(self, job: JobId, kind: str | None = None) -> list[Event]:
+        found: list[Event] = []
+        while (page := self.jobs.events(LOCAL, job, after=len(found), limit=100)).items:
+            found.extend(page.items)
+        return [event for event in found if kind in (None, event.type)]
+
+    def artifacts(self, job: JobId, kind: Kind | None = None) -> list[Artifact]:
+        with self.database.read() as unit:
+            return unit.artifacts.of(LOCAL_TENANT, job, kind)
+
+    def reaches(self, job: JobId, state: State, seconds: float = 10) -> Job:
+        return eventually(lambda: (found := self.job(job)).state is state and found, seconds) or self.job(job)
+
+    def trains(self, job: JobId, step: int = 1) -> None:
+        eventually(lambda: self.job(job).progress.step >= step)
+
+    def close(self) -> None:
+        self.scratch.close()
+        self.database.close()
+        self.keeping.close()
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Iterator[Workshop]:
+    workshop = Workshop(tmp_path)
+    yield workshop
+    workshop.close()
+
+
+class Aside(threading.Thread):
+    """Something that runs beside the test and must have ended by its end."""
+
+    def __enter__(self) -> "Aside":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.join(20)
+        assert not self.is_alive()

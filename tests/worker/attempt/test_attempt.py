@@ -1,0 +1,195 @@
+"""Whole attempts, with a child that only speaks: what becomes of the job."""
+
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from service.domain.artifacts import Kind
+from service.domain.catalogue import Catalogue
+from service.domain.errors import FenceLost
+from service.domain.jobs import State
+from service.domain.principals import LOCAL
+from tests.eventually import eventually
+from tests.worker.attempt.conftest import LEASE, Aside, Workshop
+
+
+class TestFinish:
+    def test_makes_an_adapter_and_tells_every_step(self, workshop: Workshop) -> None:
+        job = workshop.submit(steps=6, every=2)
+        workshop.attempt().run()
+        done = workshop.job(job)
+        assert (done.state, done.adapter) == (State.SUCCEEDED, f"{job}@1")
+        assert [event.step for event in workshop.events(job, "job.step")] == [1, 2, 3, 4, 5, 6]
+        assert (done.progress.step, done.progress.training_nfe, done.progress.reward) == (6, 60, 0.5)
+        assert {artifact.name for artifact in workshop.artifacts(job)} >= {
+            "checkpoint-2.safetensors",
+            "pytorch_lora_weights.safetensors",
+            "manifest.json",
+        }
+
+    def test_tells_of_a_checkpoint_only_once_it_exists(self, workshop: Workshop) -> None:
+        job = workshop.submit()
+        workshop.attempt().run()
+        kept = {artifact.step: artifact for artifact in workshop.artifacts(job, Kind.CHECKPOINT)}
+        for event in workshop.events(job, "job.checkpoint"):
+            assert event.step is not None
+            assert kept[event.step].created_at <= event.created_at
+
+    def test_leaves_no_scratch_behind(self, workshop: Workshop) -> None:
+        workshop.submit()
+        workshop.attempt().run()
+        assert list(workshop.folder.glob("scratch/worker-*/job_*")) == []
+
+    def test_outlives_many_leases(self, workshop: Workshop) -> None:
+        job = workshop.submit(seconds=0.6, steps=5)
+        began = monotonic()
+        workshop.attempt().run()
+        assert monotonic() - began > LEASE * 1.2
+        assert workshop.job(job).state is State.SUCCEEDED
+
+    def test_is_not_hindered_by_what_the_child_leaves_behind(self, workshop: Workshop) -> None:
+        job = workshop.submit("parting")
+        workshop.attempt().run()
+        assert workshop.job(job).state is State.SUCCEEDED
+
+    def test_keeps_what_the_child_printed_within_bounds(self, workshop: Workshop) -> None:
+        job = workshop.submit("chatty")
+        workshop.attempt().run()
+        logged = [line for event in workshop.events(job, "job.log") for line in event.data["lines"]]
+        assert logged[:2] == ["line 0", "line 1"]
+        assert logged[-1] == "line 999"
+        assert len(logged) == 250
+
+
+class TestFailure:
+    def test_that_the_child_tells_ends_the_job_with_code_and_sentence(self, workshop: Workshop) -> None:
+        job = workshop.submit("oom")
+        workshop.attempt().run()
+        failed = workshop.job(job)
+        assert failed.state is State.FAILED
+        assert failed.error is not None
+        assert (failed.error.code, failed.error.message) == ("out_of_memory", "the GPU is full: lower candidates")
+
+    @pytest.mark.parametrize(
+        ("play", "code"),
+        [("crash", "child_crashed"), ("killed", "child_killed"), ("garbled", "child_killed"), ("full", "disk_full")],
+    )
+    def test_that_may_pass_is_tried_again_until_the_limit(self, workshop: Workshop, play: str, code: str) -> None:
+        job = workshop.submit(play)
+        for fence in (1, 2, 3):
+            workshop.attempt().run()
+            assert workshop.job(job).fence == fence
+        failed = workshop.job(job)
+        assert failed.state is State.FAILED
+        assert failed.error is not None
+        assert failed.error.code == code
+        assert len(failed.attempts) == 3
+
+    def test_by_a_crash_names_the_last_words_and_keeps_the_traceback(self, workshop: Workshop) -> None:
+        job = workshop.submit("crash")
+        workshop.attempt().run()
+        (requeued,) = workshop.events(job, "job.requeued")
+        assert "RuntimeError: out of ideas" in requeued.data["message"]
+        assert any("Traceback" in line for event in workshop.events(job, "job.log") for line in event.data["lines"])
+
+    def test_by_silence_is_stuck(self, workshop: Workshop) -> None:
+        job = workshop.submit("silent")
+        workshop.attempt(step_timeout=0.5).run()
+        (attempt,) = workshop.job(job).attempts
+        assert (workshop.job(job).state, attempt.cause) == (State.QUEUED, "stuck")
+
+    def test_by_another_catalogue_says_so(self, workshop: Workshop) -> None:
+        job = workshop.submit()
+        workshop.catalogue = Catalogue()
+        workshop.attempt().run()
+        failed = workshop.job(job)
+        assert failed.state is State.FAILED
+        assert failed.error is not None
+        assert failed.error.code == "catalogue_changed"
+
+    def test_keeps_the_events_and_the_last_checkpoint(self, workshop: Workshop) -> None:
+        job = workshop.submit("killed")
+        for _ in range(3):
+            workshop.attempt().run()
+        assert [artifact.step for artifact in workshop.artifacts(job, Kind.CHECKPOINT)] == [0, 0, 0]
+        assert workshop.events(job, "job.checkpoint")
+
+
+class TestResume:
+    def test_goes_on_from_the_newest_checkpoint_of_any_fence(self, workshop: Workshop) -> None:
+        job = workshop.submit(steps=40, every=2, seconds=0.02)
+        attempt = workshop.attempt()
+        with Aside(target=attempt.run):
+            workshop.trains(job, step=5)
+            attempt.hand_back()
+        handed_back = workshop.job(job)
+        assert (handed_back.state, handed_back.attempts[0].cause) == (State.QUEUED, "handed_back")
+        workshop.attempt().run()
+        (resumed,) = workshop.events(job, "job.resumed")
+        assert resumed.data["step"] >= 5
+        steps = [event.step for event in workshop.events(job, "job.step")]
+        assert steps == list(range(1, 41)), "after a hand-back no step is run twice"
+
+    def test_passes_over_a_damaged_checkpoint_and_says_so(self, workshop: Workshop) -> None:
+        job = workshop.submit("finish", steps=40, every=2, seconds=0.02)
+        attempt = workshop.attempt()
+        with Aside(target=attempt.run):
+            workshop.trains(job, step=6)
+            attempt.hand_back()
+        newest = workshop.artifacts(job, Kind.CHECKPOINT)[-1]
+        (workshop.folder / "store" / newest.key).write_bytes(b"damaged")
+        workshop.attempt().run()
+        (resumed,) = workshop.events(job, "job.resumed")
+        assert 0 < resumed.data["step"] < newest.step
+        assert any(
+            f"{newest.name} of attempt 1 is damaged" in line
+            for e in workshop.events(job, "job.log")
+            for line in e.data["lines"]
+        )
+        assert workshop.job(job).state is State.SUCCEEDED
+
+
+class TestCancel:
+    @pytest.mark.parametrize("play", ["finish", "silent", "deaf"])
+    def test_ends_the_job_and_the_child_within_the_grace(self, workshop: Workshop, play: str) -> None:
+        job = workshop.submit(play, steps=10_000, every=10_000)
+        with Aside(target=workshop.attempt().run):
+            eventually(lambda: workshop.events(job, "job.ready"))
+            workshop.jobs.cancel(LOCAL, job)
+            began = monotonic()
+            workshop.reaches(job, State.CANCELLED)
+            assert monotonic() - began < 3
+        assert workshop.job(job).attempts[0].cause == "cancelled"
+
+    def test_of_a_job_that_crashes_meanwhile_is_still_a_cancel(self, workshop: Workshop) -> None:
+        job = workshop.submit("crash")
+        attempt = workshop.attempt()
+        workshop.jobs.cancel(LOCAL, job)
+        attempt.run()
+        assert workshop.job(job).state is State.CANCELLED
+
+
+class TestFence:
+    def test_lost_to_another_ends_the_child_and_writes_nothing(self, workshop: Workshop) -> None:
+        job = workshop.submit(steps=10_000, seconds=0.02)
+        attempt = workshop.attempt()
+        with Aside(target=attempt.run):
+            workshop.trains(job)
+            with workshop.database.engine.begin() as connection:
+                connection.exec_driver_sql("UPDATE jobs SET fence = fence + 1")
+        assert workshop.job(job).state is State.RUNNING, "the new owner's job is left alone"
+        with pytest.raises(FenceLost):
+            workshop.attempts.control(job, workshop.job(job).attempts[0].fence)
+        assert list(workshop.folder.glob("scratch/worker-*/job_*")) == []
+
+
+class TestWriting:
+    def test_waits_for_a_store_that_is_away_for_a_moment(self, workshop: Workshop, tmp_path: Path) -> None:
+        job = workshop.submit(steps=2)
+        (tmp_path / "store").write_text("a file in the store's place: nothing can be stored")
+        attempt = workshop.attempt()
+        with Aside(target=attempt.run):
+            eventually(lambda: workshop.events(job, "job.step"))
+            (tmp_path / "store").unlink()
+        assert workshop.job(job).state is State.SUCCEEDED

@@ -1,0 +1,172 @@
+"""One attempt at a job, from the claim to its end: stage, run the child, settle.
+
+Whatever goes wrong ends this attempt only: the worker goes on to the next job.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import assert_never
+
+from service.domain import prompts
+from service.domain.catalogue import Catalogue
+from service.domain.errors import Conflict, Damaged, FenceLost, InvalidTransition, Unavailable
+from service.domain.jobs import JobError, State
+from service.operations.attempts import Attempts, Claim
+from worker import pipe
+from worker.attempt.attend import Line, Said, attend
+from worker.attempt.patience import STORE_SECONDS, patiently
+from worker.attempt.process import CHILD, PACKAGE_ROOT, Process, bare_environment
+from worker.attempt.scratch import Scratch
+from worker.attempt.scribe import Scribe
+from worker.attempt.staging import NotStaged, check_catalogue, stage_models
+from worker.attempt.verdict import ChildEnd, Dropped, Failed, Stopped, Succeeded, Verdict, judge
+from worker.attempt.watch import Keeping, Patience, Watch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What a worker gives to each attempt. `keeping` has a connection of its own: no upload delays a heartbeat."""
+
+    attempts: Attempts
+    keeping: Keeping
+    catalogue: Catalogue
+    scratch: Scratch
+    cache: Path
+    device: str
+    threads: int
+    patience: Patience
+    code_version: str
+    command: Sequence[str] = CHILD
+
+
+class Attempt:
+    """`claimed_at` is `monotonic()` from before the claim: the lease counts from there."""
+
+    def __init__(self, claim: Claim, place: Workplace, claimed_at: float) -> None:
+        self._claim, self._job, self._place = claim, claim.job, place
+        self._watch = Watch(place.keeping, claim.job.id, claim.job.fence, place.patience, claimed_at)
+
+    def hand_back(self) -> None:
+        """The worker ends: save what there is and leave the job to another. From any thread."""
+        self._watch.ask("hand_back")
+
+    def run(self) -> None:
+        """Never raises for what befalls the job."""
+        name = f"{self._job.id}-{self._job.fence}"
+        with self._watch, self._place.scratch.attempt(name) as scratch:
+            try:
+                end: ChildEnd | Failed | None = self._work(scratch)
+            except FenceLost:
+                self._watch.end("fence_lost")
+                end = None
+            except NotStaged as failure:
+                end = self._failed(failure.code, failure.message, failure.retry) if self._watch.asked is None else None
+            except (Unavailable, Damaged) as error:
+                end = self._failed(error.code, error.message, retry=True)
+            except Exception as error:
+                log.exception("%s: a fault of the worker's ended the attempt", name)
+                end = self._failed("internal_error", f"the worker failed: {type(error).__name__}: {error}", retry=True)
+            try:
+                self._settle(end)
+            except FenceLost:
+                log.warning("%s: the attempt no longer owns the job; nothing was written", name)
+            except Exception:
+                log.exception("%s: the attempt's end could not be written; the reaper will see to it", name)
+
+    @staticmethod
+    def _failed(code: str, message: str, retry: bool) -> Failed:
+        return Failed(JobError(code, message), code, retry)
+
+    def _work(self, scratch: Path) -> ChildEnd | None:
+        """Stage and run the child; None if it was not started because the attempt is to stop."""
+        place, recipe = self._place, self._job.recipe
+        scribe = Scribe(place.attempts, self._watch, self._job, scratch)
+        check_catalogue(recipe, place.catalogue)
+        models = stage_models(recipe, place.cache, lambda *call: self._fetch(scratch, *call))
+        checkpoint = self._stage_checkpoint(scratch, scribe)
+        prompts_path = scratch / "prompts.txt"
+        prompts_path.write_bytes(prompts.as_file(self._claim.prompts))
+        if self._watch.asked is not None or self._watch.lost:
+            return None
+        begin = pipe.Begin(
+            recipe=recipe.model_dump(mode="json"),
+            prompts_path=str(prompts_path),
+            base_path=str(models.base),
+            reward_model_path=str(models.reward) if models.reward else None,
+            checkpoint_path=str(checkpoint) if checkpoint else None,
+            scratch=str(scratch),
+            device=place.device,
+            threads=place.threads,
+            lease_seconds=place.patience.lease,
+        )
+        process = Process(place.command, environment=bare_environment(scratch, place.threads), folder=scratch)
+        process.send(begin)
+        code = attend(process, self._watch, scribe.take)
+        scribe.close()
+        return ChildEnd(scribe.word, code, scribe.last_line)
+
+    def _stage_checkpoint(self, scratch: Path, scribe: Scribe) -> Path | None:
+        """The newest checkpoint whose bytes are what they were; a damaged one is told of and passed over."""
+        for artifact in self._claim.checkpoints:
+            path = scratch / f"resume-{artifact.fence}-{artifact.name}"
+            try:
+                patiently(self._watch, partial(self._place.attempts.read, artifact, path), STORE_SECONDS)
+                return path
+            except Damaged as error:
+                warning = f"{artifact.name} of attempt {artifact.fence} is damaged, an older one is tried"
+                scribe.warn(artifact.step, f"{warning}: {error.message}")
+        return None
+
+    def _fetch(self, scratch: Path, command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
+        """Run a fetch to its end, under the watch: a cancel ends it too. Its exit code and last words."""
+        ours = {"PYTHONPATH": PACKAGE_ROOT, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        process = Process(command, environment=dict(environment) | ours, folder=scratch)
+        words = [""]
+
+        def note(said: Said) -> None:
+            if isinstance(said, Line) and said.text.strip():
+                words.append(said.text.strip())
+
+        return attend(process, self._watch, note, speaks=False), words[-1]
+
+    def _settle(self, end: ChildEnd | Failed | None) -> None:
+        """Write how it ended. A cancel or a pause may come in between and change the state: then look again."""
+        for _ in State:
+            state = patiently(self._watch, lambda: self._place.attempts.control(self._job.id, self._job.fence))
+            if isinstance(end, Failed) and state in (State.RUNNING, State.FINALIZING):
+                verdict: Verdict = end
+            else:
+                child = end if isinstance(end, ChildEnd) else None
+                verdict = judge(state, child, self._watch.ended, self._watch.asked)
+            try:
+                self._carry_out(verdict)
+                return
+            except InvalidTransition as error:
+                log.info("%s: %s; looking again", self._job.id, error.message)
+            except (Conflict, Unavailable, Damaged) as error:
+                end = self._failed(error.code, error.message, retry=True)
+
+    def _carry_out(self, verdict: Verdict) -> None:
+        attempts, job, fence, watch = self._place.attempts, self._job.id, self._job.fence, self._watch
+        log.info("%s: attempt %d: %s", job, fence, verdict)
+        match verdict:
+            case Dropped():
+                raise FenceLost
+            case Succeeded(nfe, fe):
+                version = self._place.code_version
+                patiently(
+                    watch,
+                    lambda: attempts.succeed(job, fence, training_nfe=nfe, training_fe=fe, code_version=version),
+                    STORE_SECONDS,
+                )
+            case Failed(error, cause, retry):
+                patiently(watch, lambda: attempts.fail(job, fence, error, cause=cause, retry=retry))
+            case Stopped(cause):
+                patiently(watch, lambda: attempts.stopped(job, fence, cause))
+            case _:
+                assert_never(verdict)

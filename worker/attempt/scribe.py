@@ -1,0 +1,99 @@
+"""Writes down what a child says: events into the database, files into the store, in the order of its telling."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, assert_never
+
+from service.domain.artifacts import Kind
+from service.domain.errors import Damaged, Unavailable
+from service.domain.jobs import Job, Progress
+from service.operations.attempts import Attempts
+from worker import pipe
+from worker.attempt.attend import Line, Said
+from worker.attempt.output import LogLines
+from worker.attempt.patience import STORE_SECONDS, patiently
+from worker.attempt.watch import Watch
+
+_SPARED = frozenset({Kind.CHECKPOINT, Kind.SAMPLE})
+"""Files that a job can do without: it goes on when the store will not take one."""
+
+
+class Scribe:
+    """Every write carries the attempt's fence; `take` raises FenceLost when it no longer owns the job."""
+
+    def __init__(self, attempts: Attempts, watch: Watch, job: Job, scratch: Path) -> None:
+        self._attempts, self._watch, self._job, self._scratch = attempts, watch, job, scratch
+        self._step = job.progress.step
+        self._lines = LogLines(lambda data: self._record(self._step, "job.log", data))
+        self.word: pipe.Finished | pipe.Failed | None = None
+        """The child's last word, once it has said it."""
+
+    @property
+    def last_line(self) -> str:
+        return self._lines.last
+
+    def take(self, said: Said) -> None:
+        if self._watch.lost:
+            return
+        if not isinstance(said, Line):
+            self._lines.flush()
+        match said:
+            case Line(text):
+                self._lines.add(text)
+            case pipe.Report():
+                self._step = said.step
+                self._record(said.step, said.type, said.data)
+            case pipe.FileMade():
+                self._keep(said)
+            case pipe.Ready():
+                self._record(self._step, "job.ready", {"device": said.device})
+                if said.resumed_step is not None:
+                    self._step = said.resumed_step
+                    self._record(self._step, "job.resumed", {"step": self._step})
+            case pipe.Finished() | pipe.Failed():
+                self.word = said
+            case pipe.Begin() | pipe.Tick() | pipe.Stop():
+                raise pipe.Garbled(f"the child spoke its parent's word {type(said).__name__}")
+            case _:
+                assert_never(said)
+
+    def warn(self, step: int, sentence: str) -> None:
+        """Tell the job's reader of something that went wrong and did not end it."""
+        self._record(step, "job.log", {"level": "warning", "lines": [sentence]})
+
+    def close(self) -> None:
+        self._lines.close()
+
+    def _record(self, step: int, kind: str, data: dict[str, Any]) -> None:
+        progress = self._progress(step, data) if kind == "job.step" else None
+        job, fence = self._job.id, self._job.fence
+        patiently(self._watch, lambda: self._attempts.record(job, fence, step, kind, data, progress=progress))
+
+    def _progress(self, step: int, data: Mapping[str, Any]) -> Progress:
+        return Progress(
+            step=step,
+            steps=self._job.recipe.steps,
+            reward=data["reward"]["mean"],
+            training_nfe=data["training_nfe"],
+            training_fe=data["training_fe"],
+            seconds_left=data["seconds_left"],
+        )
+
+    def _keep(self, made: pipe.FileMade) -> None:
+        """Upload a finished file; the row that the operation writes makes it exist. The local one may go then."""
+        job, kind, path = self._job, Kind(made.kind), self._scratch / Path(made.name).name
+        try:
+            kept = patiently(
+                self._watch,
+                lambda: self._attempts.keep(job.id, job.fence, made.step, kind, path.name, path),
+                STORE_SECONDS,
+            )
+            if kept.sha256 != made.sha256:
+                raise Damaged(f"{path.name} changed between the child's writing and our upload")
+        except (Unavailable, Damaged) as error:
+            if kind not in _SPARED:
+                raise
+            self.warn(made.step, f"{path.name} could not be stored: {error.message}")
+        with suppress(FileNotFoundError):
+            path.unlink()

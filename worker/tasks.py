@@ -1,0 +1,110 @@
+"""The worker's one task: take the next fitting job, run it, again until none is left. Rung by the queue or the clock.
+
+The message only wakes; the database says what is next. One lock guards the device: whoever finds it taken leaves a mark
+that the holder reads after the release, so no ring is lost and no two jobs meet.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import get_args
+
+from celery import Celery
+
+from service.adapters.queue import WAKE
+from service.domain.catalogue import Family
+from service.domain.errors import StropError
+from service.domain.offers import Offers
+from service.domain.rewards import REWARDS
+from worker.attempt.attempt import Attempt, Workplace
+
+log = logging.getLogger(__name__)
+
+OFFERS = Offers(
+    families=frozenset(get_args(Family)),
+    rewards=frozenset(word for reward in REWARDS for word in get_args(reward.model_fields["type"].annotation)),
+)
+
+
+class Worker:
+    """One a process: it owns the device. `name` signs its attempts."""
+
+    def __init__(self, name: str, place: Workplace, poll_seconds: float) -> None:
+        self._name, self._place, self._poll_seconds = name, place, poll_seconds
+        self._device = threading.Lock()
+        self._rung = threading.Event()
+        self._stopping = threading.Event()
+        self._current: Attempt | None = None
+        self._poller = threading.Thread(target=self._poll, name="strop-poll")
+
+    def start(self) -> None:
+        """Look for work by the clock too: a lost ring or a dead broker only delays."""
+        self._poller.start()
+
+    def stop(self) -> None:
+        """Ask the running attempt to hand its job back, and take no other. Returns at once: for signal handlers."""
+        self._stopping.set()
+        current = self._current
+        if current is not None:
+            current.hand_back()
+
+    def join(self) -> None:
+        """Wait until the polling thread has ended, and with it the attempt that it may run."""
+        self._stopping.set()
+        if self._poller.is_alive():
+            self._poller.join()
+
+    def wake(self) -> None:
+        """Run jobs until there is none that fits; at once, if somebody else is at it."""
+        self._rung.set()
+        while self._rung.is_set() and not self._stopping.is_set():
+            if not self._device.acquire(blocking=False):
+                return
+            try:
+                self._rung.clear()
+                while self._run_next():
+                    pass
+            finally:
+                self._device.release()
+
+    def _run_next(self) -> bool:
+        if self._stopping.is_set():
+            return False
+        claimed_at = monotonic()
+        claim = self._place.attempts.claim(self._name, self._place.device, OFFERS)
+        if claim is None:
+            return False
+        log.info("%s: attempt %d begins", claim.job.id, claim.job.fence)
+        attempt = self._current = Attempt(claim, self._place, claimed_at)
+        if self._stopping.is_set():
+            attempt.hand_back()
+        try:
+            attempt.run()
+        finally:
+            self._current = None
+        return True
+
+    def _poll(self) -> None:
+        quietly(self.wake)
+        while not self._stopping.wait(self._poll_seconds * random.uniform(0.5, 1.5)):
+            quietly(self.wake)
+
+
+def quietly(wake: Callable[[], None]) -> None:
+    """Look for work; that the database is away is for the log, and for the next try."""
+    try:
+        wake()
+    except StropError as error:
+        log.warning("no work could be looked for: %s", error.message)
+    except Exception:
+        log.exception("a fault of the worker's: no work could be looked for")
+
+
+def register(app: Celery, wake: Callable[[], None]) -> None:
+    """The task that the doorbell names. It never fails: a ring is not worth a second try, the clock is one."""
+
+    @app.task(name=WAKE)
+    def strop_wake() -> None:
+        quietly(wake)
