@@ -21,7 +21,9 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")
-    source: str = Field(min_length=1, description="A folder (relative to the catalogue file), `hub:owner/name` or `s3://bucket/prefix`.")
+    source: str = Field(
+        min_length=1, description="A folder (relative to the catalogue file), `hub:owner/name` or `s3://bucket/prefix`."
+    )
     revision: str = Field(default="", description="Pinned commit of a hub source; SHA-256 of the weights for a folder.")
     licence: str = Field(default="", description="Licence of the weights, as its owner names it.")
     description: str = ""
@@ -35,7 +37,9 @@ class BaseModelEntry(_Entry):
     family: Family
     resolution: int = Field(default=512, ge=16, le=4096, description="Side of a picture in pixels.")
     num_inference_steps: int = Field(default=50, ge=1, le=1000, description="Default steps of the inference endpoint.")
-    guidance_scale: float = Field(default=5.0, ge=1.0, le=50.0, description="Default guidance of the inference endpoint.")
+    guidance_scale: float = Field(
+        default=5.0, ge=1.0, le=50.0, description="Default guidance of the inference endpoint."
+    )
 
 
 class RewardModelEntry(_Entry):

@@ -56,12 +56,12 @@ class JobRequest(BaseModel):
         default=None, min_length=1, max_length=MAX_PROMPTS, description="The training prompts."
     )
     prompts_file: str | None = Field(
-        default=None, pattern=r"^file_[0-9a-z]{26}$", description="Id of an uploaded text or JSONL file, instead of `prompts`."
+        default=None,
+        pattern=r"^file_[0-9a-z]{26}$",
+        description="Id of an uploaded text or JSONL file, instead of `prompts`.",
     )
     reward: Reward = Field(description="What is searched for.")
-    method: Method = Field(
-        default_factory=lambda: Method(type="sharpening-rlhf"), description="How it is trained on."
-    )
+    method: Method = Field(default_factory=lambda: Method(type="sharpening-rlhf"), description="How it is trained on.")
     lora: Lora = Field(default_factory=Lora, description="The adapter's layout.")
     steps: int = Field(default=60, ge=1, le=100_000, description="Optimiser steps.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of every source of chance.")
