@@ -5,15 +5,14 @@ All that can be wrong here is a NotStaged failure with a sentence for the person
 """
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.adapters import hub
 from service.domain.catalogue import BaseModelEntry, Catalogue, RewardModelEntry
 from service.domain.errors import JobFailure
 from service.domain.recipes import Recipe
-from worker.attempt.fetch import is_whole
 
 Download = Callable[[Sequence[str], Mapping[str, str]], tuple[int, str]]
 """Run a command with an environment to its end; its exit code and its last words."""
@@ -59,7 +58,7 @@ def stage_models(recipe: Recipe, cache: Path, download: Download) -> Models:
 def _place(entry: BaseModelEntry | RewardModelEntry, cache: Path, download: Download) -> Path:
     code = "base_unavailable" if entry.kind == "base" else "reward_unavailable"
     what = f"the {entry.kind} model {entry.name!r}"
-    if entry.source.startswith("hub:"):
+    if entry.source.startswith(hub.PREFIX):
         return _from_hub(entry, cache, download, code, what)
     if "://" in entry.source:
         scheme = entry.source.split("://")[0]
@@ -73,19 +72,18 @@ def _place(entry: BaseModelEntry | RewardModelEntry, cache: Path, download: Down
 
 
 def _from_hub(entry: BaseModelEntry | RewardModelEntry, cache: Path, download: Download, code: str, what: str) -> Path:
-    repository = entry.source.removeprefix("hub:")
-    if not entry.revision:
-        raise NotStaged(f"{what} comes from the hub without a revision: pin a commit in the catalogue", code=code)
-    folder = cache / "hub" / f"{repository.replace('/', '--')}@{entry.revision}"
-    if is_whole(folder):
-        return folder
-    command = [sys.executable, "-m", "worker.attempt.fetch", repository, entry.revision, entry.kind, str(folder)]
-    exit_code, last_words = download(command, os.environ)
+    try:
+        fetch = hub.plan(entry, cache)
+    except ValueError as error:
+        raise NotStaged(f"{what}: {error}", code=code) from error
+    if fetch.is_done:
+        return fetch.folder
+    exit_code, last_words = download(fetch.command, os.environ)
     if exit_code != 0:
         raise NotStaged(
-            f"{what} could not be fetched from the hub ({repository}, revision {entry.revision[:12]}): "
+            f"{what} could not be fetched from the hub ({fetch.repository}, revision {entry.revision[:12]}): "
             f"{last_words or exit_code}; check the name, the revision, the network and HF_TOKEN, then retry the job",
             code=code,
             retry=True,
         )
-    return folder
+    return fetch.folder
