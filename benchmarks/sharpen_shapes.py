@@ -62,7 +62,7 @@ def recipe(arguments: argparse.Namespace) -> Recipe:
     return Recipe.model_validate(
         {
             "base_model": "shapes",
-            "base": {"name": "shapes", "family": "sd", "source": str(BASE), "resolution": 64},
+            "base": {"name": "shapes", "family": "sd", "source": str(arguments.base), "resolution": 64},
             "prompts": prompts("train"),
             "prompts_sha256": "",
             "prompt_count": len(prompts("train")),
@@ -157,6 +157,7 @@ def weights_hash(folder: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
+    parser.add_argument("--base", type=Path, default=BASE)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rank", type=int, default=16)
@@ -166,12 +167,12 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=1482)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    folder = ROOT / "build/experiments" / weights_hash(BASE)
+    folder = ROOT / "build/experiments" / weights_hash(arguments.base)
     folder.mkdir(parents=True, exist_ok=True)
     job = recipe(arguments)
 
-    base = evaluated(load("sd", BASE), arguments, folder / f"base-{arguments.validation}-{arguments.test}.json")
-    family, started = load("sd", BASE), time.process_time()
+    base = evaluated(load("sd", arguments.base), arguments, folder / f"base-{arguments.validation}-{arguments.test}.json")
+    family, started = load("sd", arguments.base), time.process_time()
     adapter, steps = trained(family, reward_named(arguments.reward), job, folder / f"{arguments.name}.checkpoint")
     seconds = time.process_time() - started
     (folder / f"{arguments.name}.safetensors").write_bytes(adapter)

@@ -38,7 +38,7 @@ class SharpeningRLHF(BaseModel):
     )
     beta: float | Literal["auto"] = Field(
         default="auto",
-        description="Strength of the preference, on the mean squared error of the model's own prediction space; "
+        description="Strength of the preference, on squared errors relative to the reference's own at the same state; "
         '"auto" sets it at the first steps so that the median |beta * delta| is about 1, and records it.',
     )
     learning_rate: float = Field(default=5e-4, gt=0, le=1e-1, description="Peak learning rate (AdamW).")

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from worker.sharpening.objective import relative
+
 CALIBRATION_UPDATES = 5
 
 
@@ -26,7 +28,8 @@ def calibrated(beta: Beta, update: int, reference: Tensor) -> Beta:
     """β after seeing the reference's errors [Q, 2] of this update."""
     if beta.fixed or not len(reference):
         return beta
-    gaps = (*beta.gaps, *(reference[:, 0] - reference[:, 1]).abs().tolist())
+    best, worst = relative(reference, reference).unbind(dim=1)
+    gaps = (*beta.gaps, *(best - worst).abs().tolist())
     value = 1.0 / max(torch.tensor(gaps).median().item(), 1e-12)
     if update + 1 >= CALIBRATION_UPDATES:
         return Beta(value, fixed=True)

@@ -76,8 +76,8 @@ def compare(world: World, settings: Settings, states: States, reference: Tensor,
     gradient = tuple(torch.zeros_like(parameter) for parameter in world.parameters)
     losses, logits, start = [], [], 0
     for part in micro_batches(states, settings):
-        delta = errors(world, settings, part) - reference[start : start + len(part)]
-        logit = preference_logit(delta[:, 0], delta[:, 1], beta)
+        policy = errors(world, settings, part)
+        logit = preference_logit(policy, reference[start : start + len(part)], beta)
         loss = preference_loss(logit)
         terms = torch.autograd.grad(loss.sum() / len(states), world.parameters)
         gradient = tuple(total + term for total, term in zip(gradient, terms, strict=True))

@@ -9,9 +9,15 @@ def error(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction.float() - target.float()).square().flatten(1).mean(dim=1)
 
 
-def preference_logit(delta_best: Tensor, delta_worst: Tensor, beta: float) -> Tensor:
-    """β·log-ratio_best − β·log-ratio_worst, where a log-ratio is −Δ and Δ = err_policy − err_reference: [B]"""
-    return -beta * (delta_best - delta_worst)
+def relative(errors: Tensor, reference: Tensor) -> Tensor:
+    """Errors of best and worst in units of the reference's mean error on the two: [Q, 2] → [Q, 2]"""
+    return errors / reference.mean(dim=1, keepdim=True)
+
+
+def preference_logit(policy: Tensor, reference: Tensor, beta: float) -> Tensor:
+    """β·log-ratio_best − β·log-ratio_worst from errors [Q, 2]; a log-ratio is −Δ, Δ = err_policy − err_reference: [Q]"""
+    delta = relative(policy - reference, reference)
+    return -beta * (delta[:, 0] - delta[:, 1])
 
 
 def preference_loss(logit: Tensor) -> Tensor:

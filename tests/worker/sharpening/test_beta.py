@@ -8,15 +8,15 @@ from worker.sharpening.beta import CALIBRATION_UPDATES, Beta, calibrated
 
 class TestCalibrated:
     def test_is_the_reciprocal_of_the_median_gap_seen_so_far(self) -> None:
-        first = calibrated(Beta(), 0, torch.tensor([[0.3, 0.1], [0.1, 0.5], [0.0, 0.1]]))
+        first = calibrated(Beta(), 0, torch.tensor([[1.1, 0.9], [1.0, 1.0], [0.03, 0.01]]))
         assert first.value == pytest.approx(1 / 0.2)
-        second = calibrated(first, 1, torch.tensor([[0.0, 0.05], [0.0, 0.01]]))
+        second = calibrated(first, 1, torch.tensor([[10.5, 9.5], [5.0, 5.0]]))
         assert second.value == pytest.approx(1 / 0.1)
 
     def test_is_fixed_after_the_first_updates(self) -> None:
         beta = Beta()
         for update in range(CALIBRATION_UPDATES):
-            beta = calibrated(beta, update, torch.tensor([[0.0, 0.5]]))
+            beta = calibrated(beta, update, torch.tensor([[0.75, 1.25]]))
         assert beta == Beta(2.0, fixed=True)
         assert calibrated(beta, CALIBRATION_UPDATES, torch.tensor([[0.0, 9.0]])) == beta
 

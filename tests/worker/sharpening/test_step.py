@@ -27,16 +27,17 @@ def loss_of_every_candidate(toy: Toy, found: Candidates, clean: Tensor, update: 
         spread = torch.rand(levels, generator=generator(own.seed, update, prompt, "t"))
         t = ((torch.arange(levels) + spread) / levels * 100).long()
         eps = torch.randn((levels, 2, 2, 2), generator=generator(own.seed, update, prompt, "ε"))
-        deltas = []
+        policies, references = [], []
         for candidate in clean[prompt]:
             x = renoise(candidate.expand(levels, -1, -1, -1), eps, t)
             where = torch.full((levels,), prompt)
-            policy = error(toy.denoise(x, t, where, 1.0), eps)
+            policies.append(error(toy.denoise(x, t, where, 1.0), eps))
             with torch.no_grad(), toy.reference():
-                reference = error(toy.denoise(x, t, where, 1.0), eps)
-            deltas.append(policy - reference)
-        scores = found.scores[prompt]
-        terms.append(-torch.nn.functional.logsigmoid(-BETA.value * (deltas[scores.argmax()] - deltas[scores.argmin()])))
+                references.append(error(toy.denoise(x, t, where, 1.0), eps))
+        best, worst = found.scores[prompt].argmax(), found.scores[prompt].argmin()
+        unit = (references[best] + references[worst]) / 2
+        gap = (policies[best] - references[best]) / unit - (policies[worst] - references[worst]) / unit
+        terms.append(-torch.nn.functional.logsigmoid(-BETA.value * gap))
     return torch.cat(terms).mean()
 
 
