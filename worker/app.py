@@ -1,20 +1,20 @@
 """`celery -A worker.app worker`: the worker's composition root. No torch: the GPU is the attempts' children's.
 
-Importing reads the settings and names the task; the database, the store and the polling thread begin with the worker.
+The settings are read when Celery asks for `app`; the database, the store and the polling thread begin with the worker.
 SIGTERM asks the running attempt to hand its job back, with a checkpoint; the process is gone within 30 s in any case.
 """
 
-import logging
 import os
 import socket
 import threading
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 
 from celery import Celery, signals
 
 from service import settings as configuration
+from service import telemetry
 from service.adapters import catalogue, storage
 from service.adapters.db import connect
 from service.adapters.queue import make_celery
@@ -27,7 +27,6 @@ from worker.attempt.scratch import Scratch
 from worker.attempt.watch import Patience
 from worker.tasks import Worker, register
 
-log = logging.getLogger(__name__)
 LAST_SECOND = 28.0
 """After SIGTERM. What is not ended by then is left to the lease: 30 s is what supervisors give."""
 
@@ -73,7 +72,7 @@ class Host:
 
     def log(self, **_: object) -> None:
         """In place of Celery's own set-up."""
-        logging.basicConfig(level=self._settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        telemetry.configure("worker", self._settings.log_level)
 
     def begin(self, **_: object) -> None:
         """Celery goes on when a receiver raises an Exception; SystemExit ends the process with its sentence."""
@@ -115,4 +114,13 @@ def create_app(settings: Settings, command: Sequence[str] = CHILD) -> Celery:
     return celery
 
 
-app = create_app(configuration.load())
+@cache
+def _app() -> Celery:
+    return create_app(configuration.load())
+
+
+def __getattr__(name: str) -> Celery:
+    """`app` is made when Celery asks for it: an import reads no settings and makes nothing."""
+    if name == "app":
+        return _app()
+    raise AttributeError(name)

@@ -73,7 +73,8 @@ class Worker:
         if self._stopping.is_set():
             return False
         claimed_at = monotonic()
-        claim = self._place.attempts.claim(self._name, self._place.device, OFFERS)
+        device = self._place.device if self._place.device != "auto" else None  # what it becomes, the child will know
+        claim = self._place.attempts.claim(self._name, device, OFFERS)
         if claim is None:
             return False
         log.info("%s: attempt %d begins", claim.job.id, claim.job.fence)
@@ -105,6 +106,7 @@ def quietly(wake: Callable[[], None]) -> None:
 def register(app: Celery, wake: Callable[[], None]) -> None:
     """The task that the doorbell names. It never fails: a ring is not worth a second try, the clock is one."""
 
-    @app.task(name=WAKE)
-    def strop_wake() -> None:
+    def look() -> None:
         quietly(wake)
+
+    app.task(name=WAKE)(look)

@@ -37,7 +37,7 @@ def attend(process: Process, watch: Watch, take: Callable[[Said], None], *, spea
         reader.start()
     watch.attach(process, speaks=speaks)
     try:
-        for said in iter(inbox.get, None):
+        while (said := inbox.get()) is not None:
             take(said)
     except BaseException:
         process.kill()

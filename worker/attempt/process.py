@@ -118,7 +118,7 @@ class Process:
 
     def _send_letters(self, down: IO[bytes]) -> None:
         with suppress(BrokenPipeError), down:  # that nobody listens any more is seen on the other pipe
-            for message in iter(self._letters.get, None):
+            while (message := self._letters.get()) is not None:
                 pipe.send(down, message)
 
     def _reap(self) -> None:

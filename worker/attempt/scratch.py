@@ -4,7 +4,7 @@ import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,10 +16,12 @@ class Scratch:
 
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(prefix="worker-", dir=root))
-        self._lock = _try_lock(self._folder)
-        for folder in root.glob("worker-*"):
-            _remove_if_left(folder)
+        with (root / _LOCK).open("a") as gate:  # one at a time: nobody sees a folder whose owner is about to lock it
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            for folder in root.glob("worker-*"):
+                _remove_if_left(folder)
+            self._folder = Path(tempfile.mkdtemp(prefix="worker-", dir=root))
+            self._lock = _lock(self._folder)
 
     @contextmanager
     def attempt(self, name: str) -> Iterator[Path]:
@@ -33,27 +35,20 @@ class Scratch:
 
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
-        if self._lock is not None:
-            self._lock.close()
+        self._lock.close()
 
 
-def _try_lock(folder: Path) -> IO[str] | None:
-    """None if a living worker holds it, or it has just gone."""
-    lock = None
+def _lock(folder: Path) -> IO[str]:
+    """Raises BlockingIOError where a living worker holds it."""
+    lock = (folder / _LOCK).open("a")
     try:
-        lock = (folder / _LOCK).open("a")
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        if lock is not None:
-            lock.close()
-        return None
+    except BaseException:
+        lock.close()
+        raise
     return lock
 
 
 def _remove_if_left(folder: Path) -> None:
-    if not (folder / _LOCK).exists():
-        return  # its owner is about to lock it
-    lock = _try_lock(folder)
-    if lock is not None:
+    with suppress(OSError), _lock(folder):
         shutil.rmtree(folder, ignore_errors=True)
-        lock.close()

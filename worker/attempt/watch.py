@@ -91,7 +91,10 @@ class Watch:
         return self._asked
 
     def attach(self, process: Process, *, speaks: bool = True) -> None:
-        """From now on this process is told of the lease, stopped and ended; one that never speaks is never stuck."""
+        """From now on this process is told of the lease, stopped and ended.
+
+        One that does not speak is never stuck, and ended without grace: it would not hear of the Stop.
+        """
         with self._changed:
             self._process, self._heard_at = process, monotonic() if speaks else None
             process.send(Tick(self._lease_end - monotonic()))
@@ -196,6 +199,8 @@ class Watch:
         return deadlines
 
     def _grace(self) -> float:
+        if self._heard_at is None:
+            return 0.0
         if self._asked == "hand_back":
             return self._patience.hand_back
         return max(self._patience.grace, 2 * self._pace)

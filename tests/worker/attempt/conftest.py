@@ -35,11 +35,10 @@ class Silent:
 
 
 class Workshop:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database_url: str) -> None:
         self.folder = folder
-        self.database = db.connect(f"sqlite:///{folder / 'strop.db'}")
-        db.upgrade(self.database)
-        self.keeping = db.connect(f"sqlite:///{folder / 'strop.db'}", connections=1)
+        self.database = db.connect(database_url)
+        self.keeping = db.connect(database_url, connections=1)
         self.store = FolderStore(folder / "store")
         (folder / "base").mkdir()
         self.catalogue = Catalogue(bases={"b": BaseModelEntry(name="b", source=str(folder / "base"), family="sd")})
@@ -107,8 +106,8 @@ class Workshop:
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Workshop]:
-    workshop = Workshop(tmp_path)
+def workshop(tmp_path: Path, sqlite_url: str) -> Iterator[Workshop]:
+    workshop = Workshop(tmp_path, sqlite_url)
     yield workshop
     workshop.close()
 

@@ -39,4 +39,4 @@ class TestScratch:
 
     def test_is_gone_when_its_worker_ends_well(self, tmp_path: Path) -> None:
         Scratch(tmp_path).close()
-        assert list(tmp_path.iterdir()) == []
+        assert list(tmp_path.glob("worker-*")) == []

@@ -163,6 +163,12 @@ class TestStop:
             watching.attach(process)
             assert process.wait(5) == -signal.SIGTERM
 
+    def test_of_a_process_that_does_not_speak_is_without_grace(self, truth: Truth, process: Process) -> None:
+        with watch(truth, Patience(lease=30, step_timeout=30)) as watching:
+            watching.attach(process, speaks=False)
+            watching.ask("hand_back")
+            assert process.wait(5) == -signal.SIGTERM
+
     def test_is_made_stronger_never_weaker(self, truth: Truth) -> None:
         with watch(truth, Patience(lease=30, step_timeout=30)) as watching:
             watching.ask("pause")

@@ -1,0 +1,166 @@
+"""`celery -A … worker` as a process: how it takes work, and how it ends, well or not."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service.adapters.queue import WAKE, make_celery
+from service.domain.artifacts import Kind
+from service.domain.jobs import State
+from service.domain.principals import LOCAL
+from tests.eventually import eventually
+from tests.worker.fleet import ROOT, Fleet
+from worker.tasks import register
+
+NEVER = 300
+
+
+@pytest.fixture
+def catalogue_file(tmp_path: Path) -> Path:
+    (tmp_path / "base").mkdir()
+    path = tmp_path / "catalogue.toml"
+    path.write_text('[bases.b]\nsource = "base"\nfamily = "sd"\n')
+    return path
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, sqlite_url: str, broker_url: str, catalogue_file: Path) -> Iterator[Fleet]:
+    with make_celery(broker_url).connection_for_write() as connection:
+        connection.default_channel.client.flushall()
+    fleet = Fleet(tmp_path, sqlite_url, broker_url, catalogue_file)
+    yield fleet
+    fleet.close()
+
+
+class TestImport:
+    def test_loads_no_torch_and_makes_nothing(self) -> None:
+        code = "import sys, worker.app; print(*({'torch', 'diffusers', 'transformers', 'peft'} & sys.modules.keys()))"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == ""
+
+    def test_of_the_app_with_a_wrong_setting_ends_with_a_sentence(self) -> None:
+        command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
+        environment = {"STROP_LEASE_SECONDS": "0", "PATH": ""}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert "STROP_LEASE_SECONDS" in done.stderr
+
+    def test_registers_the_task_that_the_doorbell_names(self) -> None:
+        app = make_celery("redis://127.0.0.1:1")
+        register(app, lambda: None)
+        assert {name for name in app.tasks if not name.startswith("celery.")} == {WAKE}
+
+
+class TestWork:
+    def test_begins_when_the_queue_rings(self, fleet: Fleet) -> None:
+        fleet.worker(poll_seconds=NEVER).is_ready()
+        fleet.reaches(fleet.submit(), State.SUCCEEDED)
+
+    def test_begins_by_the_clock_where_nobody_rings_or_the_broker_is_away(self, fleet: Fleet, tmp_path: Path) -> None:
+        worker = fleet.worker(broker_url=f"redis+socket://{tmp_path}/none?virtual_host=0")
+        fleet.reaches(fleet.submit(), State.SUCCEEDED)
+        assert worker.terminate() == 0
+
+    def test_goes_on_until_none_is_left(self, fleet: Fleet) -> None:
+        jobs = [fleet.submit() for _ in range(4)]
+        fleet.worker(poll_seconds=NEVER)
+        for job in jobs:
+            fleet.reaches(job, State.SUCCEEDED)
+
+    def test_that_was_rung_for_while_busy_is_not_forgotten(self, fleet: Fleet) -> None:
+        fleet.worker(poll_seconds=NEVER).is_ready()
+        first = fleet.submit(steps=20)
+        fleet.trains(first)
+        second = fleet.submit()
+        fleet.reaches(second, State.SUCCEEDED)
+        assert fleet.job(first).state is State.SUCCEEDED
+
+    def test_is_one_job_at_a_time(self, fleet: Fleet) -> None:
+        worker = fleet.worker()
+        jobs = [fleet.submit(steps=20) for _ in range(3)]
+        seen: list[int] = []
+
+        def all_done() -> bool:
+            seen.append(len(worker.children()))
+            return all(fleet.job(job).state is State.SUCCEEDED for job in jobs)
+
+        eventually(all_done, 30)
+        assert max(seen) == 1
+
+    @pytest.mark.parametrize(
+        ("play", "code"), [("oom", "out_of_memory"), ("crash", "child_crashed"), ("full", "disk_full")]
+    )
+    def test_that_fails_is_told_and_the_next_is_taken(self, fleet: Fleet, play: str, code: str) -> None:
+        bad, good = fleet.submit(play), fleet.submit()
+        fleet.worker()
+        fleet.reaches(good, State.SUCCEEDED)
+        error = fleet.reaches(bad, State.FAILED).error
+        assert error is not None
+        assert error.code == code
+
+    def test_that_is_cancelled_frees_the_worker_for_the_next(self, fleet: Fleet) -> None:
+        fleet.worker(poll_seconds=NEVER).is_ready()
+        long, next_one = fleet.submit(steps=10_000), fleet.submit()
+        fleet.trains(long)
+        fleet.jobs.cancel(LOCAL, long)
+        fleet.reaches(long, State.CANCELLED)
+        fleet.reaches(next_one, State.SUCCEEDED)
+
+
+class TestEnd:
+    def test_by_sigterm_while_idle_is_prompt(self, fleet: Fleet) -> None:
+        worker = fleet.worker().is_ready()
+        assert worker.terminate(10) == 0
+
+    @pytest.mark.parametrize(
+        "broker", ["there", "away"], ids=["run by the queue's thread", "run by the clock's thread"]
+    )
+    def test_by_sigterm_hands_the_job_on_with_no_step_lost(self, fleet: Fleet, broker: str, tmp_path: Path) -> None:
+        away = f"redis+socket://{tmp_path}/none?virtual_host=0"
+        first = fleet.worker(poll_seconds=NEVER).is_ready() if broker == "there" else fleet.worker(broker_url=away)
+        job = fleet.submit(steps=150, checkpoint_every=10_000)
+        fleet.trains(job, 3)
+        assert first.terminate() == 0
+        handed_back = fleet.job(job)
+        assert (handed_back.state, handed_back.attempts[0].cause) == (State.QUEUED, "handed_back")
+        fleet.worker()
+        done = fleet.reaches(job, State.SUCCEEDED)
+        assert [attempt.cause for attempt in done.attempts] == ["handed_back", "succeeded"]
+        assert [event.step for event in fleet.events(job, "job.step")] == list(range(1, 151))
+
+    def test_by_sigkill_takes_the_child_along(self, fleet: Fleet) -> None:
+        worker = fleet.worker()
+        fleet.trains(fleet.submit(steps=10_000))
+        (child,) = worker.children()
+        worker.kill()
+        eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 2)
+
+    def test_by_sigkill_costs_no_more_than_the_steps_since_the_last_checkpoint(self, fleet: Fleet) -> None:
+        first = fleet.worker()
+        job = fleet.submit(steps=100, checkpoint_every=5)
+        fleet.trains(job, 12)
+        first.kill()
+        fleet.worker()
+        done = fleet.reaches(job, State.SUCCEEDED)
+        assert [attempt.cause for attempt in done.attempts] == ["lease_lost", "succeeded"]
+        (resumed,) = fleet.events(job, "job.resumed")
+        assert resumed.data["step"] >= 10
+        assert len(fleet.artifacts(job, Kind.MANIFEST)) == 1
+
+    def test_of_a_worker_that_was_stopped_for_long_leaves_the_new_owner_alone(self, fleet: Fleet) -> None:
+        first = fleet.worker()
+        job = fleet.submit(steps=200)
+        fleet.trains(job)
+        frozen = psutil.Process(first.process.pid)
+        frozen.suspend()
+        fleet.worker()
+        eventually(lambda: fleet.job(job).fence == 2, 15)
+        frozen.resume()
+        fleet.reaches(job, State.SUCCEEDED)
+        eventually(lambda: first.has_said("no longer owns the job"))
+        after = [event.fence for event in fleet.events(job, "job.step")]
+        assert after == sorted(after), "no event of the first attempt after the second began"
