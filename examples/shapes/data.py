@@ -90,6 +90,13 @@ def miscaptioned(scene: Scene, share: float, rng: np.random.Generator) -> Scene:
     return wrong
 
 
+def mirrored(scene: Scene, share: float, rng: np.random.Generator) -> Scene:
+    """The scene with its relation said the wrong way round with probability `share`."""
+    if scene.relation is None or rng.random() >= share:
+        return scene
+    return Scene(scene.first, INVERSE[scene.relation], scene.second)
+
+
 def _misread(thing: Thing, share: float, rng: np.random.Generator) -> Thing:
     if rng.random() < share:
         thing = recoloured(thing, rng)

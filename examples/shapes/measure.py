@@ -1,4 +1,4 @@
-"""Measures the base and the CLIP and writes card.json and the sweep figure: `python -m examples.shapes.measure`.
+"""Measures the base and the CLIP: `python -m examples.shapes.measure` writes card.json, the sweep's figure, the tables.
 
 Parts (name some to run only those; the rest of the card stays): weights (digests and sizes), autoencoder, clip, sweep,
 search, convergence (needs `--longer FOLDER`, a base whose U-Net trained 20 % longer). All pictures of a part start from
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTokenizer
 
-from examples.shapes import autoencoder, clip, tokens, unet
+from examples.shapes import autoencoder, clip, report, tokens, unet
 from examples.shapes.data import mutations, pictures, random_scene, to_float
 from examples.shapes.make_base import BASE, CLIP, HERE, SEED
 from worker.shapes.oracle import judge
@@ -32,8 +33,8 @@ ROOT = HERE.parent.parent
 WORLD = [ROOT / "worker" / "shapes" / f"{name}.py" for name in ("scene", "render", "oracle", "splits")]
 FIGURE = ROOT / "docs" / "figures" / "base-sweep.png"
 GUIDANCES, CALLS = (1.0, 1.5, 2.0, 3.0, 5.0), (10, 20, 40, 80)
-MAIN_CALLS, MAIN_ROUNDS = 20, 3
-"""The NFE at which the base is known, and pictures a test prompt there (elsewhere one)."""
+MAIN_CALLS, MAIN_PICTURES, PICTURES = 20, 1024, 256
+"""The NFE at which the base is known, and how many pictures of test prompts are drawn there, and elsewhere."""
 
 
 class Base:
@@ -133,37 +134,23 @@ def hard_negatives() -> dict[str, float]:
     return found
 
 
+def test_prompts(count: int) -> list[str]:
+    """So many test prompts, in their fixed order, from the start again where they run out."""
+    return list(itertools.islice(itertools.cycle(prompts("test")), count))
+
+
 def sweep() -> dict[str, Any]:
     """Exact share on the test prompts at every guidance and NFE; the figure."""
-    base, texts, found = Base(BASE), prompts("test"), []
+    base, found = Base(BASE), []
     for calls in CALLS:
         for guidance in GUIDANCES:
-            many = texts * (MAIN_ROUNDS if calls == MAIN_CALLS else 1)
+            many = test_prompts(MAIN_PICTURES if calls == MAIN_CALLS else PICTURES)
             row = share(exact(base.draw(many, guidance, calls, SEED + 12), many))
             found.append({"guidance": guidance, "nfe": calls, **row})
             print(found[-1], flush=True)
-    plot(found)
+    report.plot(found, FIGURE)
     best = max((row for row in found if row["nfe"] == MAIN_CALLS), key=lambda row: row["exact"])
     return {"prompts": "test", "sampler": "DDIM, trailing", "grid": found, f"best_at_nfe_{MAIN_CALLS}": best}
-
-
-def plot(rows: list[dict[str, Any]]) -> None:
-    """Exact share against NFE, a line a guidance."""
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 4))
-    for guidance in GUIDANCES:
-        line = [row for row in rows if row["guidance"] == guidance]
-        calls, shares = [row["nfe"] for row in line], [row["exact"] for row in line]
-        axes.errorbar(calls, shares, [row["half_width"] for row in line], marker="o", capsize=2, label=f"{guidance:g}")
-    axes.set_xscale("log")
-    axes.set_xticks(CALLS, [str(calls) for calls in CALLS])
-    axes.minorticks_off()
-    axes.set(xlabel="denoiser calls a picture (NFE)", ylabel="exactly right, test prompts", ylim=(0, None))
-    axes.legend(title="guidance")
-    axes.grid(alpha=0.3)
-    FIGURE.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(FIGURE, dpi=150, bbox_inches="tight", metadata={"Software": None})
 
 
 @torch.no_grad()
@@ -204,7 +191,7 @@ def within(a: np.ndarray, b: np.ndarray) -> float:
 
 def convergence(longer: Path, guidance: float) -> dict[str, Any]:
     """The base against one whose U-Net trained longer, same prompts and noise, at the best guidance."""
-    texts = prompts("test") * MAIN_ROUNDS
+    texts = test_prompts(MAIN_PICTURES)
     one, two = (exact(Base(folder).draw(texts, guidance, MAIN_CALLS, SEED + 12), texts) for folder in (BASE, longer))
     gain = two.astype(float) - one
     half = 1.96 * gain.std() / len(gain) ** 0.5
@@ -244,6 +231,7 @@ def main() -> None:
     card["licence"] = "Apache-2.0"
     card["making_seconds"] = json.loads((HERE / "seconds.json").read_text())
     path.write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
+    report.write_tables(card, HERE / "README.md")
 
 
 if __name__ == "__main__":
