@@ -98,7 +98,7 @@ def s3_store(s3_server: seaweed.S3, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    return storage.make(f"s3://{s3_server.bucket}/{new_job_id()}", s3_server.endpoint, s3_server.endpoint)
+    return storage.make(f"s3://{s3_server.bucket}/{new_job_id()}", s3_server.endpoint)
 
 
 @pytest.fixture(params=["folder", "s3"])

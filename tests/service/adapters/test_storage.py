@@ -120,9 +120,12 @@ class TestAFolder:
 
 
 class TestS3:
-    def test_a_public_link_works_without_a_key_and_only_for_its_file(self, s3_store: Store, file: Path) -> None:
-        s3_store.put_file("a", file)
-        url = s3_store.public_url("a", 60)
+    def test_a_public_link_works_without_a_key_and_only_for_its_file(
+        self, s3_server: S3, s3_store: Store, file: Path
+    ) -> None:
+        opened = storage.make(f"s3://{s3_server.bucket}/open", s3_server.endpoint, s3_server.endpoint)
+        opened.put_file("a", file)
+        url = opened.public_url("a", 60)
         assert url is not None
         with urllib.request.urlopen(url) as answer:
             assert answer.read() == b"0123456789"
@@ -131,8 +134,8 @@ class TestS3:
         refused.value.close()
         assert refused.value.code == 403
 
-    def test_without_a_public_address_there_is_none(self, s3_server: S3, s3_store: Store) -> None:
-        assert storage.make(f"s3://{s3_server.bucket}", s3_server.endpoint).public_url("a", 60) is None
+    def test_without_a_public_address_there_is_none(self, s3_store: Store) -> None:
+        assert s3_store.public_url("a", 60) is None
 
     def test_a_wrong_secret_is_unavailable_with_the_servers_words(
         self, s3_server: S3, s3_store: Store, file: Path, monkeypatch: pytest.MonkeyPatch

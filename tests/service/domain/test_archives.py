@@ -84,8 +84,11 @@ class TestNames:
 
 
 class TestBombs:
-    def test_what_unpacks_to_too_much_is_refused_by_its_directory(self, tmp_path: Path) -> None:
-        bomb = {f"{number}.png": bytes(archives.MAX_ENTRY_BYTES) for number in range(17)}
+    def test_what_unpacks_to_too_much_is_refused_by_its_directory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(archives, "MAX_TOTAL_BYTES", 2**20)
+        bomb = {f"{number}.png": bytes(2**19 + 1) for number in range(2)}
         with pytest.raises(InvalidRequest, match="MiB"):
             read(tmp_path, zipped(bomb))
 
