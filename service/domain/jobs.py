@@ -113,7 +113,7 @@ class Job:
 class Event:
     """Something that happened to a job; numbered from 1 without gaps, never changed.
 
-    Types: job.queued, job.started, job.resumed, job.step, job.samples, job.checkpoint, job.log, job.requeued,
+    Types: job.queued, job.started, job.ready, job.resumed, job.step, job.samples, job.checkpoint, job.log, job.requeued,
     job.pausing, job.paused, job.finalizing, job.cancelling, job.cancelled, job.failed, job.succeeded. Where a step was run twice, the highest fence counts.
     """
 

@@ -86,6 +86,9 @@ class JobWriter(JobReader, Protocol):
     def move(self, job: Held, to: State, *, error: JobError | None, failures: int, wait_seconds: float) -> None:
         """Write the new state of a job whose row is held; `wait_seconds` matter only on the way to `queued`."""
 
+    def place_attempt(self, job: Held, device: str) -> None:
+        """Note the device that the attempt's child found itself on."""
+
     def end_attempt(self, job: Held, cause: str) -> None: ...
 
 

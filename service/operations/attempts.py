@@ -85,6 +85,12 @@ class Attempts:
         with self._database.write() as unit:
             return unit.events.report(job_id, fence, Deed(type, data, step), progress)
 
+    def ready(self, job_id: JobId, fence: Fence, step: int, device: str) -> Event:
+        """The child has loaded its models, on this device. Raises FenceLost."""
+        with self._database.write() as unit:
+            unit.jobs.place_attempt(unit.jobs.own(job_id, fence), device)
+            return unit.events.report(job_id, fence, Deed("job.ready", {"device": device}, step), None)
+
     def keep(  # noqa: PLR0917 — what, where from
         self, job_id: JobId, fence: Fence, step: int, kind: Kind, name: str, path: Path
     ) -> Artifact:

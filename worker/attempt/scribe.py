@@ -47,7 +47,8 @@ class Scribe:
             case pipe.FileMade():
                 self._keep(said)
             case pipe.Ready():
-                self._record(self._step, "job.ready", {"device": said.device})
+                job, step, device = self._job, self._step, said.device
+                patiently(self._watch, lambda: self._attempts.ready(job.id, job.fence, step, device))
                 if said.resumed_step is not None:
                     self._step = said.resumed_step
                     self._record(self._step, "job.resumed", {"step": self._step})

@@ -76,6 +76,10 @@ class JobWrites(JobRows):
         if moved.rowcount != 1:
             raise RuntimeError(f"{job.id} left {job.state} although its row was held")
 
+    def place_attempt(self, job: Held, device: str) -> None:
+        running = attempts.c.job_id == job.id, attempts.c.fence == job.fence
+        self._connection.execute(update(attempts).where(*running).values(device=device))
+
     def end_attempt(self, job: Held, cause: str) -> None:
         ended = attempts.c.job_id == job.id, attempts.c.fence == job.fence, attempts.c.ended_at.is_(None)
         self._connection.execute(update(attempts).where(*ended).values(ended_at=Now(), cause=cause))

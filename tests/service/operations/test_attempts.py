@@ -17,6 +17,7 @@ WRITES: dict[str, Callable[[World, Job], Any]] = {
     "heartbeat": lambda world, job: world.attempts.heartbeat(job.id, job.fence),
     "control": lambda world, job: world.attempts.control(job.id, job.fence),
     "record": lambda world, job: world.attempts.record(job.id, job.fence, 1, "job.step", {}, progress=Progress(step=9)),
+    "ready": lambda world, job: world.attempts.ready(job.id, job.fence, 0, "cuda"),
     "keep": lambda world, job: world.attempts.keep(job.id, job.fence, 1, Kind.LOG, "log.txt", world.file()),
     "succeed": lambda world, job: world.attempts.succeed(
         job.id, job.fence, training_nfe=1, training_fe=1, code_version="t"
@@ -269,3 +270,9 @@ class TestStopped:
 
 def test_the_states_that_take_an_attempts_writes() -> None:
     assert {State.RUNNING, State.PAUSING, State.CANCELLING, State.FINALIZING} == OWNED
+
+
+def test_an_attempt_says_the_device_that_its_child_found(world: World) -> None:
+    job = world.run()
+    world.attempts.ready(job.id, job.fence, 0, "cpu")
+    assert [attempt.device for attempt in world.get(job).attempts] == ["cpu"]
