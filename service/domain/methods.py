@@ -39,9 +39,9 @@ class SharpeningRLHF(BaseModel):
     beta: float | Literal["auto"] = Field(
         default="auto",
         description="Strength of the preference, on squared errors relative to the reference's own at the same state; "
-        '"auto" sets it at the first steps so that the median |beta * delta| is about 1, and records it.',
+        '"auto" sets it at the first steps to the reciprocal of the median gap between best and worst, and records it.',
     )
-    learning_rate: float = Field(default=5e-4, gt=0, le=1e-1, description="Peak learning rate (AdamW).")
+    learning_rate: float = Field(default=1e-3, gt=0, le=1e-1, description="Peak learning rate (AdamW).")
     schedule: Literal["linear", "constant"] = Field(default="linear", description="linear falls to 0 at the last step.")
     warmup_steps: int = Field(default=0, ge=0, le=10_000, description="Steps of linear warm-up.")
     max_grad_norm: float = Field(default=1.0, gt=0, le=1e6, description="Gradients are clipped to this norm.")
