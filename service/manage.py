@@ -3,6 +3,7 @@
 migrate   bring the database to the newest schema
 steward   run the loops that no request asked for, until SIGTERM
 up        start the embedded stack and leave it running until Ctrl-C or SIGTERM
+digest    print what pins a model's folder in the catalogue
 openapi   write docs/openapi.json anew; with --check only say whether it is fresh
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 from threading import Event
 
 from service import settings, telemetry
-from service.adapters import db, storage
+from service.adapters import db, storage, weights
 from service.domain.errors import StropError
 from service.embedded import stack
 from service.operations.attempts import Attempts
@@ -86,10 +87,24 @@ def openapi_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the file is stale")
 
 
+def digest(arguments: argparse.Namespace) -> int:
+    try:
+        print(weights.digest(arguments.folder))
+    except ValueError as error:
+        print(f"strop: {arguments.folder}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def digest_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="a model in the diffusers or transformers folder format")
+
+
 VERBS: dict[str, Verb] = {
     "migrate": Verb("bring the database to the newest schema", migrate),
     "steward": Verb("run the loops that no request asked for", steward),
     "up": Verb("start the embedded stack", up),
+    "digest": Verb("print what pins a model's folder in the catalogue", digest, digest_arguments),
     "openapi": Verb("write docs/openapi.json anew, or check it", openapi, openapi_arguments),
 }
 

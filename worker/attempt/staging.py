@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.adapters import hub
+from service.adapters import hub, weights
 from service.domain.catalogue import BaseModelEntry, Catalogue, RewardModelEntry
 from service.domain.errors import JobFailure
 from service.domain.recipes import Recipe
@@ -68,6 +68,10 @@ def _place(entry: BaseModelEntry | RewardModelEntry, cache: Path, download: Down
     if not folder.is_dir():
         text = f"{what} should be a folder on this worker, but there is none: check the catalogue's source"
         raise NotStaged(text, code=code)
+    try:
+        weights.check(entry, folder)
+    except ValueError as error:
+        raise NotStaged(f"{what}: {error}", code="catalogue_changed") from error
     return folder
 
 

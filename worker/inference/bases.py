@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from service.adapters import hub
+from service.adapters import hub, weights
 from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import JobFailure
 
@@ -15,6 +15,10 @@ def folder(entry: BaseModelEntry, cache: Path) -> Path:
             raise _unavailable(entry, "its source is one that this version cannot fetch; use a folder or a hub source")
         if not Path(entry.source).is_dir():
             raise _unavailable(entry, "its folder is not on this machine; check the catalogue's source")
+        try:
+            weights.check(entry, Path(entry.source))
+        except ValueError as error:
+            raise _unavailable(entry, str(error)) from error
         return Path(entry.source)
     try:
         fetch = hub.plan(entry, cache)

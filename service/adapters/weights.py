@@ -1,0 +1,31 @@
+"""What pins a model that lies in a folder: one digest over all of its weights, `sha256:…` in the catalogue's `revision`.
+
+It is the SHA-256 of the lines that `sha256sum` prints for the folder's safetensors files, by their paths in sorted order.
+"""
+
+import hashlib
+from pathlib import Path
+
+from service.domain.catalogue import BaseModelEntry, RewardModelEntry
+
+PREFIX = "sha256:"
+
+
+def digest(folder: Path) -> str:
+    """`sha256:…` of a folder's weights. Raises ValueError where it has none."""
+    lines = []
+    for path in sorted(folder.rglob("*.safetensors")):
+        with path.open("rb") as file:
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder).as_posix()}\n")
+    if not lines:
+        raise ValueError("it holds no safetensors files")
+    return PREFIX + hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def check(entry: BaseModelEntry | RewardModelEntry, folder: Path) -> None:
+    """Raises ValueError with a sentence where the entry pins weights and the folder has others."""
+    if entry.revision.startswith(PREFIX) and (found := digest(folder)) != entry.revision:
+        raise ValueError(
+            f"its weights are not those that the catalogue pins ({found[:19]}…, not {entry.revision[:19]}…): "
+            "put the right ones back, or pin these and post the job again"
+        )
