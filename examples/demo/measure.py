@@ -50,7 +50,7 @@ def pool(processes: int) -> ProcessPoolExecutor:
 
 
 def _one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ |= {"OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"}
     import torch
 
     torch.set_num_threads(1)
