@@ -171,7 +171,9 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     job = recipe(arguments)
 
-    base = evaluated(load("sd", arguments.base), arguments, folder / f"base-{arguments.validation}-{arguments.test}.json")
+    base = evaluated(
+        load("sd", arguments.base), arguments, folder / f"base-{arguments.validation}-{arguments.test}.json"
+    )
     family, started = load("sd", arguments.base), time.process_time()
     adapter, steps = trained(family, reward_named(arguments.reward), job, folder / f"{arguments.name}.checkpoint")
     seconds = time.process_time() - started
