@@ -32,7 +32,7 @@ from worker.shapes.splits import prompts
 ROOT = HERE.parent.parent
 WORLD = [ROOT / "worker" / "shapes" / f"{name}.py" for name in ("scene", "render", "oracle", "splits")]
 FIGURE = ROOT / "docs" / "figures" / "base-sweep.png"
-GUIDANCES, CALLS = (1.0, 1.5, 2.0, 3.0, 5.0), (10, 20, 40, 80)
+GUIDANCES, CALLS = (1.0, 1.5, 2.0, 3.0, 5.0), (10, 20, 40)
 MAIN_CALLS, MAIN_PICTURES, PICTURES = 20, 1024, 256
 """The NFE at which the base is known, and how many pictures of test prompts are drawn there, and elsewhere."""
 
@@ -221,17 +221,17 @@ def main() -> None:
         return convergence(arguments.longer, card["sweep"][f"best_at_nfe_{MAIN_CALLS}"]["guidance"])
 
     work: list[Callable[[], dict[str, Any]]] = [weights, reconstruction, hard_negatives, sweep, search, settled]
+    card["seed"], card["command"] = SEED, "python -m examples.shapes.make_base && python -m examples.shapes.measure"
+    card["tokens"] = tokens.LENGTH
+    card["licence"] = "Apache-2.0"
+    card["making_seconds"] = json.loads((HERE / "seconds.json").read_text())
     for name in arguments.parts or names[:-1]:
         start = time.monotonic()
         card[name] = dict(zip(names, work, strict=True))[name]()
         card.setdefault("measuring_seconds", {})[name] = round(time.monotonic() - start)
         print(name, card[name] if name != "weights" else "", flush=True)
-    card["seed"], card["command"] = SEED, "python -m examples.shapes.make_base && python -m examples.shapes.measure"
-    card["tokens"] = tokens.LENGTH
-    card["licence"] = "Apache-2.0"
-    card["making_seconds"] = json.loads((HERE / "seconds.json").read_text())
-    path.write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
-    report.write_tables(card, HERE / "README.md")
+        path.write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")
+        report.write_tables(card, HERE / "README.md")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_xticks(calls, [str(count) for count in calls])
     axes.minorticks_off()
     axes.set(xlabel="denoiser calls a picture (NFE)", ylabel="exactly right, test prompts", ylim=(0, None))
-    axes.legend(title="guidance")
+    axes.legend(title="guidance", loc="lower right")
     axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150, bbox_inches="tight", metadata={"Software": None})
