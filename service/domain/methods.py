@@ -32,6 +32,12 @@ class SharpeningRLHF(BaseModel):
     timesteps_per_pair: int = Field(
         default=4, ge=1, le=32, description="Noise levels at which each best/worst pair is compared, shared within it."
     )
+    least_noise: float = Field(
+        default=0.0,
+        ge=0.0,
+        lt=1.0,
+        description="Pairs are compared from this share of the noise schedule up to its end; layout is decided above 0.7.",
+    )
     micro_batch: int | Literal["auto"] = Field(
         default="auto",
         description="Most pictures of one denoiser call: memory and speed, never the result; lower it if memory runs out.",

@@ -38,12 +38,13 @@ class Comparison:
 
 
 def renoised(world: World, settings: Settings, update: int, found: Candidates, pairs: Pairs) -> States:
-    """Every pair at J noise levels, one in each J-th part of the schedule: fresh ε; t and ε shared within the pair."""
+    """Every pair at J noise levels, one in each J-th part of the schedule above `least_noise`: fresh ε; t and ε shared within the pair."""
     levels = settings.timesteps_per_pair
     t, noise = [], []
     for prompt in pairs.prompt.tolist():
         spread = torch.rand(levels, generator=generator(settings.seed, update, prompt, "t"))
-        t.append(((torch.arange(levels) + spread) / levels * world.train_timesteps).long())
+        share = settings.least_noise + (1 - settings.least_noise) * (torch.arange(levels) + spread) / levels
+        t.append((share * world.train_timesteps).long())
         noise.append(
             torch.randn((levels, *world.latent_shape), generator=generator(settings.seed, update, prompt, "ε"))
         )

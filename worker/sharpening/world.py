@@ -55,4 +55,5 @@ class Settings:
     rollout_guidance: float
     loss_guidance: float
     timesteps_per_pair: int
+    least_noise: float  # share of the schedule below which no pair is compared
     micro_batch: int  # rows of one denoiser call at most; memory and speed, never the result

@@ -26,6 +26,7 @@ def settings_of(recipe: Recipe, latent_shape: tuple[int, int, int]) -> Settings:
         rollout_guidance=method.rollout_guidance,
         loss_guidance=method.loss_guidance,
         timesteps_per_pair=method.timesteps_per_pair,
+        least_noise=method.least_noise,
         micro_batch=automatic if method.micro_batch == "auto" else method.micro_batch,
     )
 

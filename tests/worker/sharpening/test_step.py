@@ -141,3 +141,14 @@ class TestRollout:
         assert len(set(torch.stack(many).flatten().tolist())) == 2 * 2 * 3 * 5
         assert torch.equal(many[0], candidate_seeds(settings(seed=0), 0, 3))
         assert torch.equal(many[0][:2], candidate_seeds(settings(seed=0), 0, 2))
+
+
+def test_pairs_are_compared_only_above_the_least_noise_one_in_each_part_of_what_is_left() -> None:
+    own = settings(least_noise=0.7, timesteps_per_pair=3)
+    made = world(Toy())
+    found = search(made, own, candidate_seeds(own, 0, 4))
+    t = renoised(made, own, 0, found, best_and_worst(found.scores, found.seeds)).t.view(-1, 3)
+    edges = (70, 80, 90, 100)
+    assert all(
+        ((low <= column) & (column < high)).all() for low, high, column in zip(edges, edges[1:], t.T, strict=False)
+    )

@@ -21,6 +21,7 @@ def settings(**changes: float) -> Settings:
         "rollout_guidance": 2.0,
         "loss_guidance": 1.0,
         "timesteps_per_pair": 3,
+        "least_noise": 0.0,
         "micro_batch": 64,
     }
     return Settings(**{**defaults, **changes})  # type: ignore[arg-type]
