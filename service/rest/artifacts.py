@@ -8,9 +8,8 @@ from fastapi import Path, Query, Request, Response
 from service.domain import artifacts as domain
 from service.domain.ids import Fence, JobId
 from service.domain.principals import Principal
-from service.rest import shapes
 from service.rest.asking import Ask, Asker, Operations, refusals, router
-from service.wire import ranges
+from service.wire import ranges, shapes
 
 artifacts = router("artifacts")
 

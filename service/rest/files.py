@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import Path, UploadFile
 
 from service.domain.ids import FileId
-from service.rest import shapes
 from service.rest.asking import Ask, Asker, refusals, router
+from service.wire import shapes
 
 files = router("files")
 

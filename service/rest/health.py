@@ -1,7 +1,7 @@
 """Public: is the process alive, can it serve."""
 
 from service.rest.asking import Ask, router
-from service.rest.shapes import Status
+from service.wire.shapes import Status
 
 health = router("health")
 

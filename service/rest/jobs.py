@@ -8,9 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.domain.ids import JobId
 from service.domain.jobs import State
 from service.domain.recipes import JobRequest
-from service.rest import shapes
 from service.rest.asking import Ask, Asker, refusals, router
-from service.wire import ranges
+from service.wire import ranges, shapes
 
 jobs = router("jobs")
 

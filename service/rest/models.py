@@ -6,8 +6,8 @@ from fastapi import Path
 
 from service.domain.methods import METHODS
 from service.domain.rewards import REWARDS
-from service.rest import shapes
 from service.rest.asking import Ask, Asker, refusals, router
+from service.wire import shapes
 
 models = router("models")
 

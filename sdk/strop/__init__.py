@@ -1,0 +1,1 @@
+"""Client of Strop: what is generated from proto/ lies in `strop.v1`."""

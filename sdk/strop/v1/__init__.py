@@ -1,0 +1,1 @@
+"""Generated from proto/strop/v1 by `make proto`; not edited."""

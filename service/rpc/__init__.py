@@ -1,0 +1,1 @@
+"""The gRPC face: translates messages, calls one operation, translates back."""
