@@ -99,12 +99,15 @@ def download(gateway: httpx.Client, job: dict[str, Any]) -> Path:
 
 def draw_side_by_side(stack: Stack, adapter: str, report: dict[str, Any]) -> None:
     """Ask the inference endpoint for the first held-out prompts, base and sharpened, each at its own best setting."""
-    prompts, seed = report["prompts"][:SHOWN], report["seeds"][0]
+    prompts, seeds = report["prompts"][:SHOWN], report["seeds"][:SHOWN]
     rows: dict[str, list[np.ndarray]] = {}
     exact: dict[str, list[bool]] = {}
     for name, model in (("base", "shapes"), ("sharpened", adapter)):
         setting = Setting(report[name]["guidance"], report[name]["num_inference_steps"])
-        rows[name] = [endpoint_picture(stack.inference, model, prompt, seed, setting) for prompt in prompts]
+        rows[name] = [
+            endpoint_picture(stack.inference, model, prompt, seed, setting)
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
         exact[name] = [look(picture, parse(prompt)).exact for picture, prompt in zip(rows[name], prompts, strict=True)]
     pictures.side_by_side(OUT / "side-by-side.png", prompts, rows, exact)
 
