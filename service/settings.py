@@ -46,9 +46,16 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address that gateway and inference bind.")
     port: int = Field(default=8000, ge=1, le=65535, description="Port of the gateway.")
-    grpc_port: int = Field(default=8002, ge=1, le=65535, description="Port of the gateway's gRPC face.")
+    grpc_port: int = Field(
+        default=8002, ge=0, le=65535, description="Port of the gateway's gRPC face; 0: any free one."
+    )
+    grpc_url: str | None = Field(
+        default=None, description="Where callers reach gRPC (https://… where a proxy ends TLS); empty: this host."
+    )
     inference_port: int = Field(default=8001, ge=1, le=65535, description="Port of the inference endpoint.")
-    inference_url: str = Field(default="", description="Where callers reach the inference endpoint; empty: this host.")
+    inference_url: str | None = Field(
+        default=None, description="Where callers reach the inference endpoint; empty: this host."
+    )
 
     lease_seconds: float = Field(
         default=30.0,
@@ -94,7 +101,6 @@ class Settings(BaseSettings):
             "store_url": f"file://{state / 'store'}",
             "scratch_dir": state / "scratch",
             "cache_dir": state / "cache",
-            "inference_url": f"http://{self.host}:{self.inference_port}",
         }
         for name, value in fill.items():
             if not getattr(self, name):
@@ -102,6 +108,9 @@ class Settings(BaseSettings):
         _check_scheme("STROP_DATABASE_URL", self.database_url, ("postgresql", "postgresql+psycopg", "sqlite"))
         _check_scheme("STROP_BROKER_URL", self.broker_url, ("redis", "rediss", "redis+socket"))
         _check_scheme("STROP_STORE_URL", self.store_url, ("s3", "file"))
+        for name, url in (("STROP_GRPC_URL", self.grpc_url), ("STROP_INFERENCE_URL", self.inference_url)):
+            if url is not None:
+                _check_scheme(name, url, ("http", "https"))
         if self.api_key is None and self.host not in LOOPBACK:
             raise ValueError(
                 f"STROP_HOST is {self.host}, which others can reach, but STROP_API_KEY is not set: "

@@ -187,6 +187,20 @@ class Database(Protocol):
     def write(self) -> AbstractContextManager[WriteUnit]: ...
 
 
+class Changes(Protocol):
+    """What one watcher waits on."""
+
+    async def wait(self) -> None:
+        """Until the job may have changed since the last wait. Raises Unavailable once this process is stopping."""
+
+
+class Notifier(Protocol):
+    """Tells the watchers of this process that a job changed; it carries ids, and no watcher asks the database meanwhile."""
+
+    def watch(self, job: JobId) -> AbstractContextManager[Changes]:
+        """On the event loop only. No change after this call is missed; waking for nothing may happen."""
+
+
 class Store(Protocol):
     """Files by key. Raises Damaged for a key that is not there, Unavailable when the store is away."""
 

@@ -15,6 +15,7 @@ from service.operations.models import Models
 from service.wire.bodies import StrictRoute
 from service.wire.links import Links
 from service.wire.problems import Problem
+from service.wire.shapes import Places
 
 _documented = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer STROP_API_KEY`")
 
@@ -29,6 +30,7 @@ class Operations:
     artifacts: Artifacts
     links: Links
     ready: Callable[[], None]
+    places: Callable[[], Places]
 
 
 def _operations(request: Request) -> Operations:

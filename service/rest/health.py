@@ -1,7 +1,7 @@
-"""Public: is the process alive, can it serve."""
+"""Public: is the process alive, can it serve, and where are the other faces."""
 
 from service.rest.asking import Ask, router
-from service.wire.shapes import Status
+from service.wire.shapes import Places, Status
 
 health = router("health")
 
@@ -17,3 +17,9 @@ def ready(ask: Ask) -> Status:
     """The database answers. Workers, the broker and inference may be away: jobs can be posted and read all the same."""
     ask.ready()
     return Status()
+
+
+@health.get("/.well-known/strop")
+def discover(ask: Ask) -> Places:
+    """Where the other faces are. Where a URL is null, use this gateway's host with the port."""
+    return ask.places()

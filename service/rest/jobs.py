@@ -3,13 +3,12 @@
 from typing import Annotated, Any
 
 from fastapi import Header, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 
 from service.domain.ids import JobId
-from service.domain.jobs import State
 from service.domain.recipes import JobRequest
 from service.rest.asking import Ask, Asker, refusals, router
 from service.wire import ranges, shapes
+from service.wire.queries import EventsQuery, JobsQuery
 
 jobs = router("jobs")
 
@@ -18,26 +17,10 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
+        json_schema_extra={"minLength": 1, "maxLength": 255},  # checked by the operation, for every face alike
         description="The same key with the same body makes one job, however often it is sent.",
     ),
 ]
-
-
-class JobsQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    state: State | None = Field(default=None, description="Only jobs in this state.")
-    cursor: str | None = Field(default=None, max_length=512, description="next_cursor of the page before.")
-    limit: int = Field(default=20, ge=1, le=100, description="Jobs a page.")
-
-
-class EventsQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    after: int = Field(default=0, ge=0, lt=2**63, description="Only events with a higher number.")
-    limit: int = Field(default=100, ge=1, le=100, description="Events a page.")
 
 
 @jobs.post("/jobs", status_code=201, responses=refusals(409, 413, 415, 422, 503))

@@ -8,6 +8,7 @@ from service.domain.methods import METHODS
 from service.domain.rewards import REWARDS
 from service.rest.asking import Ask, Asker, refusals, router
 from service.wire import shapes
+from service.wire.queries import MAX_MODEL_NAME
 
 models = router("models")
 
@@ -20,7 +21,9 @@ def list_models(ask: Ask, asker: Asker) -> shapes.List[shapes.Model]:
 
 @models.get("/models/{name}", responses=refusals(404, 503))
 def get_model(
-    name: Annotated[str, Path(max_length=96, description="A base model, an adapter (its newest version), adapter@2.")],
+    name: Annotated[
+        str, Path(max_length=MAX_MODEL_NAME, description="A base model, an adapter (its newest version), adapter@2.")
+    ],
     ask: Ask,
     asker: Asker,
 ) -> shapes.Model:

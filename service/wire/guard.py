@@ -53,8 +53,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        request_id = request_id_of(headers.get("x-request-id", ""))
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         began = False
@@ -85,7 +84,7 @@ class Guard:
             logger.exception("%s %s failed", scope["method"], scope["path"], extra={"request_id": request_id})
             if began:  # the status is out: cutting the connection is the only true answer left
                 raise
-            await refuse(problems.internal(request_id))
+            await refuse(problems.respond(problems.unexpected(request_id)))
 
     def principal(self, scope: Scope, headers: Headers) -> Principal:
         """Who asks. Raises Unauthenticated; without a key, ForeignHost for what was not sent to this machine."""
@@ -95,11 +94,21 @@ class Guard:
         if self.key is None:
             _check_own_machine(headers)
             return LOCAL
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        fits = hmac.compare_digest(given.strip().encode(), self.key.encode())
-        if scheme.lower() != "bearer" or not fits:
-            raise Unauthenticated
-        return LOCAL
+        return principal_of(headers.get("authorization", ""), self.key)
+
+
+def principal_of(authorization: str, key: str) -> Principal:
+    """Whose key `Bearer KEY` holds, compared in constant time. Raises Unauthenticated."""
+    scheme, _, given = authorization.partition(" ")
+    fits = hmac.compare_digest(given.strip().encode(), key.encode())
+    if scheme.lower() != "bearer" or not fits:
+        raise Unauthenticated
+    return LOCAL
+
+
+def request_id_of(given: str) -> str:
+    """The caller's id where it fits, else a new one."""
+    return given if REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
 
 
 def _check_own_machine(headers: Headers) -> None:

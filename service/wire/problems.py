@@ -1,5 +1,7 @@
 """The one mapping from the domain's errors to HTTP: every refusal is application/problem+json (RFC 9457).
 
+`of` makes the content, which is the same on every face; `from_error` puts it into an HTTP answer.
+
 InvalidRequest 422 · NotFound 404 · Conflict 409 · Unauthenticated 401 · PermissionDenied 403 · TooLarge 413 ·
 Unavailable 503 · FenceLost 409 · UnsupportedMediaType 415 · RangeNotSatisfiable 416 · Damaged 500 · all else
 500 too, without internals.
@@ -93,7 +95,7 @@ def install(app: FastAPI, statuses: Mapping[type[StropError], int] | None = None
         if isinstance(error.__cause__, StropError):  # FastAPI wraps what is raised while it reads a body
             return from_error(error.__cause__, request_id(request), table)
         code, title = PLAIN.get(error.status_code, ("http_error", "The request was refused."))
-        return respond(error.status_code, code, title, title, request_id(request), headers=error.headers)
+        return respond(_problem(error.status_code, code, title, title, request_id(request)), error.headers)
 
     def unfit(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -104,13 +106,25 @@ def install(app: FastAPI, statuses: Mapping[type[StropError], int] | None = None
     app.add_exception_handler(RequestValidationError, unfit)
 
 
-def from_error(error: StropError, request_id: str, statuses: Mapping[type[StropError], int] = STATUSES) -> Response:
+def of(error: StropError, request_id: str, statuses: Mapping[type[StropError], int] = STATUSES) -> Problem:
     """The nearest class in `statuses` gives the status; a class without one is ours to mend, so it is a 500."""
     named = next((kind for kind in type(error).__mro__ if kind in statuses), None)
     if named is None:
         logger.error("unmapped error", exc_info=error, extra={"request_id": request_id})
-        return internal(request_id)
+        return unexpected(request_id)
     title = (type(error).__doc__ or "").split("\n")[0]
+    wrong = error.errors if isinstance(error, InvalidRequest) else ()
+    detail = _sentence(wrong) if wrong and error.message == title else error.message
+    return _problem(statuses[named], error.code, title, detail, request_id, wrong=wrong)
+
+
+def unexpected(request_id: str) -> Problem:
+    """500. What happened is in the log under the request id, and nowhere else."""
+    title = "Something went wrong in Strop."
+    return _problem(500, "internal_error", title, f"{title} The log has it under request {request_id}.", request_id)
+
+
+def from_error(error: StropError, request_id: str, statuses: Mapping[type[StropError], int] = STATUSES) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="strop"'
@@ -118,29 +132,17 @@ def from_error(error: StropError, request_id: str, statuses: Mapping[type[StropE
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.size}"
-    wrong = error.errors if isinstance(error, InvalidRequest) else ()
-    detail = _sentence(wrong) if wrong and error.message == title else error.message
-    return respond(statuses[named], error.code, title, detail, request_id, wrong=wrong, headers=headers)
+    return respond(of(error, request_id, statuses), headers)
 
 
-def internal(request_id: str) -> Response:
-    """500. What happened is in the log under the request id, and nowhere else."""
-    title = "Something went wrong in Strop."
-    detail = f"{title} The log has it under request {request_id}."
-    return respond(500, "internal_error", title, detail, request_id)
+def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse(problem.model_dump(), problem.status, dict(headers or {}), media_type=MEDIA_TYPE)
 
 
-def respond(
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    request_id: str,
-    *,
-    wrong: tuple[FieldError, ...] = (),
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    problem = Problem(
+def _problem(
+    status: int, code: str, title: str, detail: str, request_id: str, *, wrong: tuple[FieldError, ...] = ()
+) -> Problem:
+    return Problem(
         type=f"urn:strop:problem:{code}",
         title=title,
         status=status,
@@ -149,7 +151,6 @@ def respond(
         errors=[FieldProblem(path=each.path, message=each.message, remedy=each.remedy) for each in wrong],
         request_id=request_id,
     )
-    return JSONResponse(problem.model_dump(), status, dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 def request_id(request: Request) -> str:

@@ -237,6 +237,16 @@ class Status(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+class Places(BaseModel):
+    """One address is enough: the gateway's says where the others are."""
+
+    version: str = Field(description="Of the service.")
+    grpc_port: int
+    inference_port: int
+    grpc_url: str | None = Field(description="https://host:port or http://host:port, where the operator set one.")
+    inference_url: str | None = Field(description="The inference endpoint's address, where the operator set one.")
+
+
 def page(rows: Page[Row], of: Callable[[Row], Item]) -> List[Item]:
     return List(data=[of(each) for each in rows.items], has_more=rows.has_more, next_cursor=rows.next_cursor)
 

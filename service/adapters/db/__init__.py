@@ -5,5 +5,6 @@ The only door to SQLAlchemy, Alembic and psycopg. Core statements, no ORM: nothi
 
 from service.adapters.db.engine import SqlDatabase, connect
 from service.adapters.db.migrate import pending, upgrade
+from service.adapters.db.notifier import JobNotifier
 
-__all__ = ["SqlDatabase", "connect", "pending", "upgrade"]
+__all__ = ["JobNotifier", "SqlDatabase", "connect", "pending", "upgrade"]

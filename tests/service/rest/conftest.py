@@ -34,6 +34,7 @@ def settings(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("STROP_CATALOGUE", str(tmp_path / "catalogue.toml"))
     monkeypatch.setenv("STROP_DATABASE_URL", sqlite_url)
     monkeypatch.setenv("STROP_API_KEY", KEY)
+    monkeypatch.setenv("STROP_GRPC_PORT", "0")
     return Settings()
 
 

@@ -11,7 +11,7 @@ from service.app import create_app
 from service.settings import Settings
 from tests.service.rest.calls import KEY, Gateway
 
-PUBLIC = {("GET", "/healthz"), ("GET", "/readyz")}
+PUBLIC = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/.well-known/strop")}
 
 
 def routes(app: FastAPI) -> Iterator[tuple[str, str, bool]]:
