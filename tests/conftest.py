@@ -116,3 +116,9 @@ def broker_url() -> Iterator[str]:
 def _create(url: str, name: str) -> None:
     with psycopg.connect(f"{url}/postgres", autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    with valkey.tcp_server() as url:
+        yield url

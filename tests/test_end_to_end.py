@@ -1,24 +1,26 @@
-"""A job all the way on the embedded stack: gateway, broker, SQLite, a folder, a worker process, its child, the base `shapes`."""
+"""A job all the way, by processes as they are deployed: on the embedded parts (SQLite, a broker on a socket, a folder) and on
+PostgreSQL, Redis and S3. Posted, trained on the base `shapes`, downloaded, drawn with, and compared with plain diffusers."""
 
+import base64
 import hashlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
-from pydantic import SecretStr
-from starlette.testclient import TestClient
 
-from service.app import create_app
 from service.domain.artifacts import Kind
 from service.domain.ids import JobId
 from service.domain.jobs import State
-from service.settings import Settings
 from tests.eventually import eventually
+from tests.servers.seaweed import S3
+from tests.stack import Stack, running
 from tests.worker.fleet import REAL, ROOT, Fleet
 
 PROMPTS = ["a red circle left of a blue square", "a green triangle above a yellow circle"]
@@ -41,8 +43,8 @@ JOB: dict[str, Any] = {
     "samples": {"every": 3, "num_inference_steps": 3},
     "adapter_name": "sharp",
 }
-KEY = "a-key-of-sixteen"
 CATALOGUE = ROOT / "catalogue.toml"
+STEPS, GUIDANCE = 4, 2.0
 
 
 @pytest.fixture
@@ -53,19 +55,26 @@ def fleet(tmp_path: Path, sqlite_url: str, broker_url: str) -> Iterator[Fleet]:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, sqlite_url: str, broker_url: str, fleet: Fleet) -> Iterator[TestClient]:
-    given = Settings(
-        state_dir=tmp_path,
-        database_url=sqlite_url,
-        broker_url=broker_url,
-        catalogue=CATALOGUE,
-        api_key=SecretStr(KEY),
-    )
-    with TestClient(create_app(given), headers={"Authorization": f"Bearer {KEY}"}) as client:
-        yield client
+def embedded_parts(sqlite_url: str, broker_url: str) -> dict[str, str]:
+    return {"STROP_DATABASE_URL": sqlite_url, "STROP_BROKER_URL": broker_url}
 
 
-def follow(gateway: TestClient, job: str, seconds: float = 60) -> dict[str, Any]:
+@pytest.fixture
+def real_parts(postgresql_url: str, redis_url: str, s3_server: S3) -> dict[str, str]:
+    return {
+        "STROP_DATABASE_URL": postgresql_url, "STROP_BROKER_URL": redis_url,
+        "STROP_STORE_URL": f"s3://{s3_server.bucket}/end-to-end", "STROP_S3_ENDPOINT_URL": s3_server.endpoint,
+        "AWS_ACCESS_KEY_ID": s3_server.key, "AWS_SECRET_ACCESS_KEY": s3_server.secret, "AWS_DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+
+
+@pytest.fixture(params=["embedded", "real"])
+def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
+    with running(tmp_path, request.getfixturevalue(f"{request.param}_parts")) as stack:
+        yield stack
+
+
+def follow(gateway: httpx.Client, job: str, seconds: float = 90) -> dict[str, Any]:
     """Poll until the job has ended."""
 
     def ended() -> dict[str, Any] | None:
@@ -75,44 +84,58 @@ def follow(gateway: TestClient, job: str, seconds: float = 60) -> dict[str, Any]
     return eventually(ended, seconds) or {}
 
 
-def picture(pipeline: StableDiffusionPipeline) -> np.ndarray:
+def by_the_endpoint(stack: Stack, model: str) -> np.ndarray:
+    """[64, 64, 3], 0 to 255; and the endpoint says the calls that it cost."""
+    body = {
+        "model": model, "prompt": PROMPTS[0], "seed": 0, "num_inference_steps": STEPS, "guidance_scale": GUIDANCE,
+        "response_format": "b64_json",
+    }  # fmt: skip
+    answer = stack.inference.post("/v1/images/generations", json=body)
+    assert answer.status_code == httpx.codes.OK, answer.text
+    assert answer.json()["usage"]["nfe"] == 2 * STEPS
+    return np.array(Image.open(io.BytesIO(base64.b64decode(answer.json()["data"][0]["b64_json"]))).convert("RGB"))
+
+
+def by_diffusers(pipeline: StableDiffusionPipeline) -> np.ndarray:
     generator = torch.Generator("cpu").manual_seed(0)
-    drawn = pipeline(PROMPTS[0], num_inference_steps=4, guidance_scale=2.0, generator=generator, output_type="np")
-    return drawn.images[0]
+    drawn = pipeline(PROMPTS[0], num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=generator)
+    return np.array(drawn.images[0])
 
 
 @pytest.mark.slow
 class TestAJob:
-    def test_goes_from_post_to_an_adapter_that_plain_diffusers_loads(
-        self, gateway: TestClient, fleet: Fleet, tmp_path: Path
-    ) -> None:
-        fleet.worker(REAL, lease_seconds=10)
-        posted = gateway.post("/jobs", json=JOB)
+    def test_goes_from_post_to_pictures_that_plain_diffusers_draws_too(self, stack: Stack, tmp_path: Path) -> None:
+        posted = stack.gateway.post("/jobs", json=JOB)
         assert posted.status_code == 201, posted.text
-        done = follow(gateway, posted.json()["id"])
+        done = follow(stack.gateway, posted.json()["id"])
         assert (done["state"], done["adapter"], done["error"]) == ("succeeded", "sharp@1", None)
         assert done["progress"]["step"] == 3
         assert done["progress"]["training_nfe"] > 0
 
-        events = gateway.get(f"/jobs/{done['id']}/events").json()["data"]
+        events = stack.gateway.get(f"/jobs/{done['id']}/events").json()["data"]
         assert [event["step"] for event in events if event["type"] == "job.step"] == [1, 2, 3]
         assert [event["number"] for event in events] == list(range(1, len(events) + 1))
         samples = [event for event in events if event["type"] == "job.samples"][-1]["data"]
 
-        artifacts = {each["name"]: each for each in gateway.get(f"/jobs/{done['id']}/artifacts").json()["data"]}
+        artifacts = {each["name"]: each for each in stack.gateway.get(f"/jobs/{done['id']}/artifacts").json()["data"]}
+        folder = tmp_path / "adapter"
+        folder.mkdir()
         for name in ("pytorch_lora_weights.safetensors", "manifest.json", *samples["names"]):
-            content = TestClient(gateway.app).get(artifacts[name]["url"]).content  # by the link alone, without the key
+            content = httpx.get(artifacts[name]["url"]).content  # by the link alone, without the key
             assert hashlib.sha256(content).hexdigest() == artifacts[name]["sha256"]
-            (tmp_path / name).write_bytes(content)
-        with Image.open(tmp_path / samples["names"][0]) as sample:
+            (folder / name).write_bytes(content)
+        with Image.open(folder / samples["names"][0]) as sample:
             assert sample.size == (64, 64)
 
         torch.set_num_threads(1)
         pipeline = StableDiffusionPipeline.from_pretrained(ROOT / "examples/shapes/base", safety_checker=None)
         pipeline.set_progress_bar_config(disable=True)
-        before = picture(pipeline)
-        pipeline.load_lora_weights(tmp_path)
-        assert np.abs(picture(pipeline) - before).max() > 1e-3
+        base = by_diffusers(pipeline)
+        pipeline.load_lora_weights(folder)
+        sharpened = by_diffusers(pipeline)
+        assert np.abs(sharpened.astype(int) - base).max() > 1
+        for drawn, model in ((base, "shapes"), (sharpened, "sharp"), (sharpened, "sharp@1")):
+            assert np.abs(drawn.astype(int) - by_the_endpoint(stack, model)).max() <= 1, model
 
     def test_whose_worker_is_killed_ends_with_the_same_bits(self, fleet: Fleet) -> None:
         """Killed after a checkpoint: another worker reaps, resumes, and makes the adapter that an undisturbed job makes."""
