@@ -18,9 +18,9 @@ class SharpeningRLHF(BaseModel):
     trajectory_length: int = Field(
         default=2, ge=1, le=50, description="m: how many states, the last of the rollout, have their rewards summed."
     )
-    rollout_steps: int = Field(default=10, ge=2, le=100, description="Sampler steps of a rollout.")
+    rollout_steps: int = Field(default=8, ge=2, le=100, description="Sampler steps of a rollout.")
     rollout_guidance: float = Field(
-        default=2.0, ge=1.0, le=20.0, description="Guidance scale of the rollouts; 1 is without (half the cost)."
+        default=1.0, ge=1.0, le=20.0, description="Guidance scale of the rollouts; 1 is without (half the cost)."
     )
     loss_guidance: float = Field(
         default=1.0,
@@ -30,10 +30,10 @@ class SharpeningRLHF(BaseModel):
     )
     prompts_per_step: int = Field(default=8, ge=1, le=256, description="Prompts searched in one optimiser step.")
     timesteps_per_pair: int = Field(
-        default=4, ge=1, le=32, description="Noise levels at which each best/worst pair is compared, shared within it."
+        default=8, ge=1, le=32, description="Noise levels at which each best/worst pair is compared, shared within it."
     )
     least_noise: float = Field(
-        default=0.0,
+        default=0.75,
         ge=0.0,
         lt=1.0,
         description="Pairs are compared from this share of the noise schedule up to its end; layout is decided above 0.7.",

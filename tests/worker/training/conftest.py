@@ -20,7 +20,13 @@ PROMPTS = ("a red dot", "blue", "no", "yes", "a cat")
 def recipe(
     *, steps: int = 4, samples: dict[str, Any] | None = None, checkpoint_every: int = 2, **method: Any
 ) -> Recipe:
-    small = {"candidates": 3, "rollout_steps": 3, "prompts_per_step": 2, "timesteps_per_pair": 2}
+    small = {
+        "candidates": 3,
+        "rollout_steps": 3,
+        "rollout_guidance": 2.0,
+        "prompts_per_step": 2,
+        "timesteps_per_pair": 2,
+    }
     return Recipe.model_validate(
         {
             "base_model": "tiny",
