@@ -1,1 +1,60 @@
-"""Client of Strop: what is generated from proto/ lies in `strop.v1`."""
+"""Client of Strop, a service that sharpens text-to-image diffusion models.
+
+    with strop.Client(url, api_key) as client:
+        job = client.jobs.create(base_model="shapes", prompts=["a red circle"], reward={"type": "scene"})
+        client.jobs.wait(job.id)
+
+client.py      the address, the key, and the nouns: jobs models rewards methods (gRPC), files artifacts images (HTTP)
+records.py     what is answered        errors.py   what is raised
+rpc.py web.py retrying.py refusals.py finding.py   how it travels
+messages.py reading.py                             how it is translated
+cli/           the command `strop`     v1/         generated from proto/strop/v1
+"""
+
+from strop.client import Client
+from strop.errors import (
+    Conflict,
+    Damaged,
+    FieldError,
+    InvalidRequest,
+    JobCancelled,
+    JobEnded,
+    JobFailed,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    StropError,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+from strop.records import Artifact, Attempt, Choice, Event, File, Image, Job, JobError, Model, Progress, State
+
+__all__ = [
+    "Artifact",
+    "Attempt",
+    "Choice",
+    "Client",
+    "Conflict",
+    "Damaged",
+    "Event",
+    "FieldError",
+    "File",
+    "Image",
+    "InvalidRequest",
+    "Job",
+    "JobCancelled",
+    "JobEnded",
+    "JobError",
+    "JobFailed",
+    "Model",
+    "NotFound",
+    "PermissionDenied",
+    "Progress",
+    "RateLimited",
+    "State",
+    "StropError",
+    "TooLarge",
+    "Unauthenticated",
+    "Unavailable",
+]

@@ -1,0 +1,172 @@
+"""What the service answers, as frozen records by the wire's names; REST and gRPC give the same ones.
+
+A record is read leniently: a field that this version does not know is left out, a state that it does not know is
+`State.UNKNOWN`, so that a newer service does not break an older client.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class State(StrEnum):
+    """Where a job is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    FINALIZING = "finalizing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+    """One that this version of the client has no name for."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "State":
+        return cls.UNKNOWN
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to the job."""
+        return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job failed: a stable code and a sentence that a person can act on."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is. `training_nfe`: denoiser forwards; `training_fe`: forward-equivalents, gradients included."""
+
+    step: int = 0
+    steps: int = 0
+    reward: float | None = None
+    training_nfe: int = 0
+    training_fe: float = 0.0
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a job by one worker; `cause` says how it ended."""
+
+    fence: int
+    worker: str = ""
+    device: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A sharpening job. `recipe` is what was posted, every default and name resolved; `adapter` is name@version."""
+
+    id: str
+    state: State
+    created_at: datetime | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    adapter: str | None = None
+    error: JobError | None = None
+    progress: Progress = field(default_factory=Progress)
+    attempts: tuple[Attempt, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a job; numbered from 1. Where a step was run twice, the highest fence counts."""
+
+    number: int
+    type: str
+    fence: int = 0
+    step: int | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A stored file of a job; `url` works without the key until `url_expires_at`."""
+
+    kind: str
+    name: str
+    bytes: int
+    sha256: str
+    url: str = field(repr=False)
+    fence: int = 0
+    step: int = 0
+    media_type: str = ""
+    created_at: datetime | None = None
+    url_expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An uploaded file; `prompts` counts the prompts or captions in it."""
+
+    id: str
+    filename: str
+    kind: str
+    bytes: int
+    sha256: str
+    prompts: int = 0
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A base model, or an adapter's version (name@version), which `images.generate` draws with."""
+
+    name: str
+    kind: str
+    base_model: str = ""
+    family: str | None = None
+    resolution: int | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    revision: str | None = None
+    licence: str | None = None
+    description: str | None = None
+    job: str | None = None
+    sha256: str | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A reward or a method that a job may name; `schema` is the JSON Schema of its parameters."""
+
+    type: str
+    description: str = ""
+    schema: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One picture: the bytes of a PNG, the seed that draws it again, and the denoiser calls that it cost, counted."""
+
+    png: bytes = field(repr=False)
+    seed: int
+    nfe: float
+    model: str
+    """What drew it: the base model, or adapter@version."""
+    warnings: tuple[str, ...] = ()
+    """What the text encoder did not see of the prompt."""
+
+    def save(self, path: Path | str) -> Path:
+        """Write the PNG; returns where."""
+        written = Path(path)
+        written.write_bytes(self.png)
+        return written

@@ -1,0 +1,71 @@
+"""HTTP to the gateway and the inference endpoint: the key, retries, and refusals as errors."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import httpx
+
+from strop import refusals
+from strop.errors import StropError
+from strop.retrying import Retries
+
+Result = TypeVar("Result")
+NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class Web:
+    """One pool of connections; thread-safe."""
+
+    def __init__(self, api_key: str | None, timeout: float, retries: Retries, agent: str) -> None:
+        self._key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._timeout, self._retries = timeout, retries
+        self._client = httpx.Client(timeout=timeout, headers={"User-Agent": agent})
+
+    def get(self, url: str) -> Any:
+        """The JSON of a GET; tried again whatever cut it."""
+        return self._retries.call(lambda: self._json("GET", url))
+
+    def post(self, url: str, *, answer_seconds: float | None = None, **content: Any) -> Any:
+        """The JSON of a POST; tried again only where the service has not begun with it: nothing sent, 429 or 503."""
+        timeout = httpx.Timeout(self._timeout, read=answer_seconds or self._timeout)
+        return self._retries.call(lambda: self._json("POST", url, timeout=timeout, **content), may=_not_begun)
+
+    def read(self, url: str, take: Callable[[Iterator[bytes]], Result]) -> Result:
+        """What `take` makes of the bytes behind a link, which needs no key; all over again where it was cut."""
+
+        def once() -> Result:
+            with _translated(url), self._client.stream("GET", url) as response:
+                if response.is_error:
+                    response.read()
+                    raise refusals.of_response(response)
+                return take(response.iter_bytes())
+
+        return self._retries.call(once)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _json(self, method: str, url: str, **given: Any) -> Any:
+        with _translated(url):
+            response = self._client.request(method, url, headers=self._key, **given)
+        if not response.is_success:
+            raise refusals.of_response(response)
+        try:
+            return response.json()
+        except ValueError:
+            raise StropError(f"{url} does not answer in JSON; is the URL right?", code="unreadable_answer") from None
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise refusals.of_transport(error, url.split("?", maxsplit=1)[0]) from error
+
+
+def _not_begun(error: StropError) -> bool:
+    if isinstance(error.__cause__, httpx.TransportError):
+        return isinstance(error.__cause__, NOTHING_SENT)
+    return error.status in (429, 503)
