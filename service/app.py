@@ -19,6 +19,7 @@ from service.operations.watching import Watching
 from service.rest import face as rest
 from service.rest.asking import Operations
 from service.rpc import face as rpc
+from service.web import pages
 from service.wire.links import Links, secret
 from service.wire.shapes import Places
 
@@ -66,4 +67,6 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
             yield
         database.close()
 
-    return rest.make_app(operations, key, lifespan)
+    app = rest.make_app(operations, key, lifespan)
+    pages.install(app, chosen.s3_public_url)
+    return app

@@ -22,8 +22,10 @@ from service.domain.principals import LOCAL, Principal
 from service.wire import problems
 from service.wire.links import Links
 
-PUBLIC = frozenset({"/healthz", "/readyz"})
-PUBLIC_PREFIXES = ("/.well-known/",)
+PUBLIC = frozenset({"/", "/healthz", "/readyz"})
+PUBLIC_PREFIXES = ("/ui/", "/.well-known/")
+"""Read without a key, by GET and HEAD only; `/` and `/ui/` are the status page's static files."""
+
 MAX_BODY = 8 * 2**20
 """Bytes of a body where a route has no bound of its own. Longer lists of prompts go through POST /files."""
 
@@ -72,7 +74,7 @@ class Guard:
 
         try:
             bound = self.bounds.get(scope["path"], MAX_BODY)
-            if not self.public(scope["path"]):
+            if scope["method"] not in ("GET", "HEAD") or not self.public(scope["path"]):
                 state["principal"] = self.principal(scope, headers)
             _check_length(headers, bound)
             await self.app(scope, _bounded(receive, bound), stamped)

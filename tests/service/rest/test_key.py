@@ -12,6 +12,7 @@ from service.settings import Settings
 from tests.service.rest.calls import KEY, Gateway
 
 PUBLIC = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/.well-known/strop")}
+PUBLIC |= {(method, path) for method in ("GET", "HEAD") for path in ("/", "/ui/{name}")}
 
 
 def routes(app: FastAPI) -> Iterator[tuple[str, str, bool]]:

@@ -27,7 +27,7 @@ def make_app() -> FastAPI:
     app = FastAPI(openapi_url=None)
     problems.install(app)
 
-    @app.api_route("/", methods=["GET", "POST"])
+    @app.api_route("/echo", methods=["GET", "POST"])
     @app.get("/healthz")
     async def echo(request: Request) -> Response:
         return PlainTextResponse(await request.body())
@@ -43,20 +43,20 @@ def make_app() -> FastAPI:
 
 def client(key: str | None = KEY, host: str = "testserver") -> TestClient:
     app = make_app()
-    app.add_middleware(Guard, key=key, links=LINKS, bounds={"/": 10})
+    app.add_middleware(Guard, key=key, links=LINKS, bounds={"/echo": 10})
     return TestClient(app, base_url=f"http://{host}")
 
 
 class TestKey:
     def test_opens(self) -> None:
-        assert client().get("/", headers=BEARER).status_code == 200
-        assert client().get("/", headers={"Authorization": f"bearer  {KEY} "}).status_code == 200
+        assert client().get("/echo", headers=BEARER).status_code == 200
+        assert client().get("/echo", headers={"Authorization": f"bearer  {KEY} "}).status_code == 200
 
     @pytest.mark.parametrize(
         "given", ["", KEY, f"Basic {KEY}", "Bearer", f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", "Bearer \u00e9".encode()]
     )
     def test_wrong_or_missing_is_401(self, given: str | bytes) -> None:
-        answer = client().get("/", headers={"Authorization": given})
+        answer = client().get("/echo", headers={"Authorization": given})
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="strop"'
         assert answer.headers["Content-Type"] == "application/problem+json"
@@ -70,28 +70,34 @@ class TestKey:
         assert client().get("/healthz").status_code == 200
         assert client().get("/.well-known/anything").status_code == 404
 
+    @pytest.mark.parametrize("path", ["/", "/ui/app.js", "/healthz"])
+    def test_is_not_asked_for_reading_only(self, path: str) -> None:
+        assert client().get(path).status_code != 401
+        assert client().head(path).status_code != 401
+        assert client().post(path).status_code == 401
+
     def test_a_token_opens_its_path_to_read_only(self) -> None:
-        token, _ = LINKS.token(LOCAL, "/")
-        assert client().get("/", params={"token": token}).status_code == 200
-        assert client().post("/", params={"token": token}).status_code == 401
+        token, _ = LINKS.token(LOCAL, "/echo")
+        assert client().get("/echo", params={"token": token}).status_code == 200
+        assert client().post("/echo", params={"token": token}).status_code == 401
         assert client().get("/raise/busy", params={"token": token}).json()["code"] == "link_invalid"
 
 
 class TestWithoutKey:
     @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "[::1]:8000"])
     def test_this_machine_is_answered(self, host: str) -> None:
-        assert client(None, host).get("/").status_code == 200
+        assert client(None, host).get("/echo").status_code == 200
 
     def test_a_rebound_name_is_not(self) -> None:
-        assert client(None, "evil.example").get("/").json()["code"] == "foreign_host"
+        assert client(None, "evil.example").get("/echo").json()["code"] == "foreign_host"
 
     @pytest.mark.parametrize("origin", ["https://evil.example", "null"])
     def test_another_sites_page_is_not(self, origin: str) -> None:
-        answer = client(None, "127.0.0.1").post("/", headers={"Origin": origin})
+        answer = client(None, "127.0.0.1").post("/echo", headers={"Origin": origin})
         assert answer.status_code == 403
 
     def test_its_own_page_is(self) -> None:
-        assert client(None, "127.0.0.1").get("/", headers={"Origin": "http://127.0.0.1:8000"}).status_code == 200
+        assert client(None, "127.0.0.1").get("/echo", headers={"Origin": "http://127.0.0.1:8000"}).status_code == 200
 
 
 def pieces(*parts: bytes) -> Iterator[bytes]:
@@ -100,11 +106,11 @@ def pieces(*parts: bytes) -> Iterator[bytes]:
 
 class TestBound:
     def test_of_a_stated_length(self) -> None:
-        assert client().post("/", content=b"0123456789", headers=BEARER).status_code == 200
-        assert client().post("/", content=b"0123456789!", headers=BEARER).status_code == 413
+        assert client().post("/echo", content=b"0123456789", headers=BEARER).status_code == 200
+        assert client().post("/echo", content=b"0123456789!", headers=BEARER).status_code == 413
 
     def test_of_a_body_that_states_none(self) -> None:
-        answer = client().post("/", content=pieces(b"01234", b"56789!"), headers=BEARER)
+        answer = client().post("/echo", content=pieces(b"01234", b"56789!"), headers=BEARER)
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
@@ -115,7 +121,7 @@ class TestRequestId:
 
     @pytest.mark.parametrize("given", ["", "a b", "a" * 65, "<script>", "a\u00e9".encode()])
     def test_is_made_where_it_does_not(self, given: str | bytes) -> None:
-        answer = client().get("/", headers={"X-Request-ID": given})
+        answer = client().get("/echo", headers={"X-Request-ID": given})
         assert answer.headers["X-Request-ID"].startswith("req_")
 
 
@@ -147,7 +153,7 @@ class TestFailures:
         ("method", "path", "status", "code"),
         [
             ("GET", "/nothing", 404, "route_not_found"),
-            ("DELETE", "/", 405, "method_not_allowed"),
+            ("DELETE", "/echo", 405, "method_not_allowed"),
         ],
     )
     def test_a_wrong_route_or_method_is_a_problem_too(self, method: str, path: str, status: int, code: str) -> None:
