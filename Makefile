@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE = 1
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo up test test-helm check format migrate openapi proto base hooks clean
+.PHONY: help install install-dev demo up test test-helm test-compose check format migrate openapi proto base hooks clean
 
 # The generated gRPC code, into folder $(1).
 protoc = mkdir -p $(1) && $(BIN)/python -m grpc_tools.protoc -I proto --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) proto/strop/v1/*.proto
@@ -53,6 +53,9 @@ test: $(VENV)/.dev ## Run every test
 test-helm: $(VENV)/.dev ## Lint and render the chart, and check what it says (gets a helm where there is none)
 	@HELM="$$($(BIN)/python tests/deploy/get_helm.py)" && HELM="$$HELM" $(BIN)/python -m pytest tests/deploy/test_helm.py
 
+test-compose: $(VENV)/.dev ## Build the images on stand-ins, run a job through docker compose, write docs/transcripts/compose.md (root, Debian)
+	$(BIN)/python -m tests.deploy.run_compose
+
 check: $(VENV)/.dev ## Lint, types, import rules, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,6 +65,8 @@ check: $(VENV)/.dev ## Lint, types, import rules, generated files
 	$(BIN)/buf lint
 	@$(call protoc,build/proto)
 	@diff -r -x __pycache__ -x __init__.py build/proto/strop/v1 sdk/strop/v1 || { echo "strop: sdk/strop/v1 is stale; say make proto"; exit 1; }
+	@for files in "-f docker-compose.yml" "-f docker-compose.yml -f docker-compose.gpu.yml"; do \
+	  STROP_API_KEY=a-key-for-reading $(BIN)/docker-compose --env-file /dev/null $$files config --quiet || { echo "strop: docker compose $$files does not read"; exit 1; }; done
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .

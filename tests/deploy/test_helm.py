@@ -127,6 +127,12 @@ class TestEnvironment:
             "gateway": {"database-url", "broker-url", "api-key", "link-key"} | s3,
         }
 
+    def test_clients_are_told_the_address_of_the_ingress(self) -> None:
+        told = {
+            variable["name"]: variable.get("value") for variable in environment(dict(pods(rendered("full")))["gateway"])
+        }
+        assert told["STROP_GRPC_URL"] == "https://grpc.example.com"
+
 
 class TestSecrets:
     def test_credentials_stand_in_secrets_only(self, manifests: list[Manifest]) -> None:

@@ -99,3 +99,8 @@ runtimeClassName: {{ . }}
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{/* The address of a face that has an Ingress; nothing where it has none. */}}
+{{- define "strop.url" -}}
+{{- if .host }}{{ empty .tlsSecret | ternary "http" "https" }}://{{ .host }}{{ end -}}
+{{- end }}
