@@ -13,10 +13,10 @@ from service.domain.errors import StropError
 from service.wire import problems
 
 DETAILS_KEY = "grpc-status-details-bin"
-MAX_DETAILS = 4096
+MAX_DETAILS = 4_500
 """Bytes of a Status. Clients drop a call whose trailing metadata is above 8 KiB, so the list of wrong fields has an end."""
-MAX_TEXT, MAX_MESSAGE = 256, 128
-"""Characters of one text in it, and of grpc-message (which is percent-encoded); callers' own words stand in some."""
+MAX_STATUS_MESSAGE, MAX_PATH, MAX_TEXT, MAX_REMEDY = 128, 96, 256, 512
+"""Characters. Callers' own words stand in all but remedies; the status's message is percent-encoded besides."""
 
 
 class UnknownMethod(StropError):
@@ -67,18 +67,20 @@ def unexpected(request_id: str) -> Refusal:
 def _refusal(problem: problems.Problem, retry_after: int | None) -> Refusal:
     code = CODES[problem.status]
     fields = [
-        problems.FieldProblem(path=_cut(each.path), message=_cut(each.message), remedy=_cut(each.remedy))
+        problems.FieldProblem(
+            path=_cut(each.path, MAX_PATH), message=_cut(each.message, MAX_TEXT), remedy=_cut(each.remedy, MAX_REMEDY)
+        )
         for each in problem.errors[:32]
     ]
-    shown = problem.model_copy(update={"detail": _cut(problem.detail), "errors": fields})
+    shown = problem.model_copy(update={"detail": _cut(problem.detail, MAX_TEXT), "errors": fields})
     while (status := _status(shown, code, retry_after)).ByteSize() > MAX_DETAILS:
         shown.errors.pop()
     metadata = ((DETAILS_KEY, status.SerializeToString()), ("x-request-id", problem.request_id))
-    return Refusal(code, _cut(shown.detail, MAX_MESSAGE), metadata)
+    return Refusal(code, status.message, metadata)
 
 
 def _status(problem: problems.Problem, code: grpc.StatusCode, retry_after: int | None) -> status_pb2.Status:
-    status = status_pb2.Status(code=code.value[0], message=problem.detail)
+    status = status_pb2.Status(code=code.value[0], message=_cut(problem.detail, MAX_STATUS_MESSAGE))
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=problem.code, domain="strop"))
     if problem.errors:
         violations = [
@@ -92,5 +94,5 @@ def _status(problem: problems.Problem, code: grpc.StatusCode, retry_after: int |
     return status
 
 
-def _cut(text: str, most: int = MAX_TEXT) -> str:
+def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"

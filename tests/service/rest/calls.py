@@ -1,15 +1,20 @@
 """What these tests say to the gateway, in their own words."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from httpx import Response
 from starlette.testclient import TestClient
 
+from service.domain.jobs import JobError
 from service.domain.offers import Offers
+from service.operations.attempts import Attempts
+from tests.service.refusals import FINISHED, USED, Refusal
+from tests.service.running import KEY
 
-KEY = "a-key-of-sixteen"
 OFFERS = Offers(frozenset({"sd"}), frozenset({"clip", "scene", "jpeg-compressibility"}))
 GOOD: dict[str, Any] = {
     "base_model": "shapes",
@@ -44,3 +49,50 @@ class Gateway:
 
     def job_count(self) -> int:
         return len(self.get("/jobs", params={"limit": 100}).json()["data"])
+
+    def failed_job(self, attempts: Attempts) -> str:
+        job = self.new_job()
+        claim = attempts.claim("w", None, OFFERS)
+        assert claim is not None
+        attempts.fail(
+            claim.job.id,
+            claim.job.fence,
+            JobError("out_of_memory", "Lower the batch."),
+            cause="out_of_memory",
+            retry=False,
+        )
+        return job
+
+
+def asked(gateway: Gateway, attempts: Attempts, refusal: Refusal) -> Response:
+    """What HTTP answers to a row of the table; nothing that is refused may be stored."""
+    given = dict(refusal.given)
+    if given.get("id") == FINISHED:
+        given["id"] = gateway.failed_job(attempts)
+    if refusal.idempotency_key == USED:
+        gateway.post_job(idempotency_key=USED)
+    before = gateway.job_count()
+    answer = _VERBS[refusal.verb](gateway, given, _headers(refusal))
+    assert gateway.job_count() == before
+    return answer
+
+
+def _headers(refusal: Refusal) -> dict[str, str]:
+    given = {"Authorization": "" if refusal.key is None else f"Bearer {refusal.key}"}
+    return given if refusal.idempotency_key is None else {**given, "Idempotency-Key": refusal.idempotency_key}
+
+
+def _job(given: dict[str, Any], then: str = "") -> str:
+    return f"/jobs/{quote(given.pop('id'), safe='')}{then}"
+
+
+_VERBS: dict[str, Callable[[Gateway, dict[str, Any], dict[str, str]], Response]] = {
+    "create": lambda gateway, given, headers: gateway.post_job(given, **headers),
+    "get": lambda gateway, given, headers: gateway.get(_job(given), headers=headers),
+    "cancel": lambda gateway, given, headers: gateway.client.post(_job(given, "/cancel"), headers=headers),
+    "follow": lambda gateway, given, headers: gateway.get(_job(given, "/events"), params=given, headers=headers),
+    "list": lambda gateway, given, headers: gateway.get("/jobs", params=given, headers=headers),
+    "model": lambda gateway, given, headers: gateway.get(f"/models/{given['name']}", headers=headers),
+}
+
+__all__ = ["GOOD", "KEY", "OFFERS", "Gateway", "asked"]

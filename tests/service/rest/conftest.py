@@ -11,31 +11,12 @@ from service.app import create_app
 from service.operations.attempts import Attempts
 from service.settings import Settings
 from tests.service.rest.calls import KEY, Gateway
-
-CATALOGUE = """
-[bases.shapes]
-source = "base"
-family = "sd"
-resolution = 64
-num_inference_steps = 10
-guidance_scale = 2.0
-licence = "Apache-2.0"
-
-[rewards.shapes-clip]
-source = "clip"
-type = "clip"
-"""
+from tests.service.running import settings_of
 
 
 @pytest.fixture
 def settings(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    (tmp_path / "catalogue.toml").write_text(CATALOGUE)
-    monkeypatch.setenv("STROP_STATE_DIR", str(tmp_path))
-    monkeypatch.setenv("STROP_CATALOGUE", str(tmp_path / "catalogue.toml"))
-    monkeypatch.setenv("STROP_DATABASE_URL", sqlite_url)
-    monkeypatch.setenv("STROP_API_KEY", KEY)
-    monkeypatch.setenv("STROP_GRPC_PORT", "0")
-    return Settings()
+    return settings_of(sqlite_url, tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""Bad input, as a table: each is refused as problem+json with a stable code, the place and the remedy; nothing is stored."""
+"""Bad input: each is refused as problem+json with a stable code, the place and the remedy; nothing is stored.
+
+What every face refuses alike stands in tests/service/refusals.py; here is what only HTTP can get wrong, and files.
+"""
 
 import io
 import json
@@ -10,101 +13,9 @@ import pytest
 from httpx import Response
 from PIL import Image
 
-from tests.service.rest.calls import GOOD, KEY, Gateway
-
-METHOD = {"type": "sharpening-rlhf"}
-CLIP = {"type": "clip", "model": "shapes-clip"}
-
-JOBS: dict[str, tuple[dict[str, Any], str, str, str]] = {
-    # what is wrong: (change, code, path, remedy begins with)
-    "an unknown field": ({"epochs": 3}, "invalid_request", "epochs", "remove it; known here: base_model"),
-    "an unknown field, nearly right": ({"promts": ["x"]}, "invalid_request", "promts", "remove it, or did you mean prompts?"),
-    "an unknown hyper-parameter": ({"method": {**METHOD, "m": 2}}, "invalid_request", "method.m", "remove it"),
-    "no base model": ({"base_model": ...}, "invalid_request", "base_model", "add it: Name of a base model"),
-    "no reward": ({"reward": ...}, "invalid_request", "reward", "add it: What is searched for"),
-    "no prompts": ({"prompts": ...}, "invalid_request", "prompts", "give either prompts or prompts_file"),
-    "an empty list of prompts": ({"prompts": []}, "invalid_request", "prompts", "send 1 to 100000 of them"),
-    "an empty prompt": ({"prompts": ["a red circle", ""]}, "invalid_request", "prompts.1", "send 1 to 2000 characters"),
-    "a blank prompt": ({"prompts": [" \t\n"]}, "invalid_request", "prompts.0", "send 1 to 2000 characters"),
-    "an over-long prompt": ({"prompts": ["x" * 2001]}, "invalid_request", "prompts.0", "send 1 to 2000 characters"),
-    "a prompt with control characters": ({"prompts": ["a\x1b[31mb"]}, "invalid_prompt", "prompts.0", "write what the picture"),
-    "a prompt that is a number": ({"prompts": [3]}, "invalid_request", "prompts.0", "send a string"),
-    "a prompt where a list belongs": ({"prompts": "a red circle"}, "invalid_request", "prompts", "send an array"),
-    "both prompts and a file": ({"prompts_file": "file_" + "0" * 26}, "invalid_request", "prompts", "give either prompts"),
-    "an unknown file": (
-        {"prompts": ..., "prompts_file": "file_" + "0" * 26},
-        "unknown_file",
-        "prompts_file",
-        "upload it first: POST /files",
-    ),
-    "a path for a file": (
-        {"prompts": ..., "prompts_file": "/etc/passwd"},
-        "invalid_request",
-        "prompts_file",
-        "use the id that POST /files gave",
-    ),
-    "a URL for a file": (
-        {"prompts": ..., "prompts_file": "http://127.0.0.1/x"},
-        "invalid_request",
-        "prompts_file",
-        "use the id that POST /files gave",
-    ),
-    "an unknown base model": ({"base_model": "sd3"}, "unknown_base_model", "base_model", "use one of the operator's catalogue: shapes"),
-    "a path for a base model": ({"base_model": "/models/sd15"}, "unknown_base_model", "base_model", "use one of"),
-    "a path upwards for a base model": ({"base_model": "../base"}, "unknown_base_model", "base_model", "use one of"),
-    "a URL for a base model": ({"base_model": "https://evil.example/m"}, "unknown_base_model", "base_model", "use one of"),
-    "a hub id for a base model": ({"base_model": "stabilityai/sdxl"}, "unknown_base_model", "base_model", "use one of"),
-    "a reward model for a base model": ({"base_model": "shapes-clip"}, "unknown_base_model", "base_model", "use one of"),
-    "an unknown reward": ({"reward": {"type": "beauty"}}, "invalid_request", "reward.type", "choose one of clip"),
-    "a reward without a type": ({"reward": {"model": "shapes-clip"}}, "invalid_request", "reward.type", "choose one of clip"),
-    "a reward as a word": ({"reward": "clip"}, "invalid_request", "reward", "send an object"),
-    "a reward without its model": ({"reward": {"type": "clip"}}, "invalid_request", "reward.model", "add it"),
-    "an unknown reward model": (
-        {"reward": {"type": "clip", "model": "clip-big"}},
-        "unknown_reward_model",
-        "reward.model",
-        "use one of the operator's catalogue: shapes-clip",
-    ),
-    "a path for a reward model": ({"reward": {"type": "clip", "model": "../clip"}}, "unknown_reward_model", "reward.model", "use one of"),
-    "a parameter of another reward": ({"reward": {**CLIP, "quality": 5}}, "invalid_request", "reward.quality", "remove it"),
-    "a prompt that is no scene": (
-        {"reward": {"type": "scene"}, "prompts": ["a red circle", "a cat"]},
-        "prompt_not_a_scene",
-        "prompts.1",
-        "write ",
-    ),
-    "an unknown method": ({"method": {"type": "ppo"}}, "invalid_request", "method.type", "choose sharpening-rlhf"),
-    "too few candidates": ({"method": {**METHOD, "candidates": 1}}, "invalid_request", "method.candidates", "send a whole number, 2 or more"),
-    "too many candidates": ({"method": {**METHOD, "candidates": 65}}, "invalid_request", "method.candidates", "send a whole number, 2 or more"),
-    "half a candidate": ({"method": {**METHOD, "candidates": 2.5}}, "invalid_request", "method.candidates", "send a whole number"),
-    "a learning rate of 0": ({"method": {**METHOD, "learning_rate": 0}}, "invalid_request", "method.learning_rate", "send a number, more than 0"),
-    "a negative beta": ({"method": {**METHOD, "beta": -1}}, "invalid_request", "method.beta", "beta must be"),
-    "a trajectory longer than its rollout": (
-        {"method": {**METHOD, "trajectory_length": 11}},
-        "invalid_request",
-        "method.trajectory_length",
-        "a rollout has one state per step",
-    ),
-    "a rank of 0": ({"lora": {"rank": 0}}, "invalid_request", "lora.rank", "send a whole number, 1 or more and at most 256"),
-    "an unknown target": ({"lora": {"targets": ["to_q"]}}, "invalid_request", "lora.targets.0", "choose attention, feed-forward or conv"),
-    "no target": ({"lora": {"targets": []}}, "invalid_request", "lora.targets", "send 1 to 3 of them"),
-    "no steps": ({"steps": 0}, "invalid_request", "steps", "send a whole number, 1 or more"),
-    "steps as text": ({"steps": "60"}, "invalid_request", "steps", "send a whole number"),
-    "steps as truth": ({"steps": True}, "invalid_request", "steps", "send a whole number"),
-    "a negative seed": ({"seed": -1}, "invalid_request", "seed", "send a whole number, 0 or more"),
-    "a seed beyond 63 bits": ({"seed": 2**63}, "invalid_request", "seed", "send a whole number, 0 or more"),
-    "a priority beyond 10": ({"priority": 11}, "invalid_request", "priority", "send a whole number, -10 or more and at most 10"),
-    "an unknown dtype": ({"dtype": "int4"}, "invalid_request", "dtype", "choose auto, fp32, bf16 or fp16"),
-    "a base model's name for the adapter": ({"adapter_name": "shapes"}, "adapter_name_taken", "adapter_name", "choose another name"),
-    "a path for the adapter's name": ({"adapter_name": "../x"}, "invalid_request", "adapter_name", "use 1 to 64 lower-case letters"),
-    "a version in the adapter's name": ({"adapter_name": "red@2"}, "invalid_request", "adapter_name", "use 1 to 64 lower-case letters"),
-    "metadata of numbers": ({"metadata": {"a": 1}}, "invalid_request", "metadata.a", "send a string"),
-    "too much metadata": ({"metadata": {str(n): "" for n in range(17)}}, "invalid_request", "metadata", "send at most 16 of them"),
-    "NUL in a text": ({"metadata": {"a": "x\0y"}}, "invalid_json", "metadata.a", "remove it"),
-    "half a surrogate pair": ({"prompts": ["\ud83d"]}, "invalid_json", "prompts.0", "remove it"),
-    "NaN": ({"method": {**METHOD, "beta": float("nan")}}, "invalid_json", "method.beta", "send a finite number"),
-    "Infinity": ({"method": {**METHOD, "learning_rate": float("inf")}}, "invalid_json", "method.learning_rate", "send a finite number"),
-}  # fmt: skip
+from service.operations.attempts import Attempts
+from tests.service.refusals import REFUSALS, Refusal
+from tests.service.rest.calls import GOOD, KEY, Gateway, asked
 
 BODIES: dict[str, tuple[bytes, str, int, str]] = {
     # what is wrong: (body, content type, status, code)
@@ -184,18 +95,18 @@ def assert_problem(answer: Response, status: int, code: str) -> dict[str, Any]:
     return problem
 
 
-class TestJobs:
-    @pytest.mark.parametrize(("change", "code", "path", "remedy"), JOBS.values(), ids=JOBS)
-    def test_are_refused_by_place(
-        self, gateway: Gateway, change: dict[str, Any], code: str, path: str, remedy: str
-    ) -> None:
-        problem = assert_problem(gateway.post_job(change), 422, code)
-        places = {each["path"]: each for each in problem["errors"]}
-        assert path in places, problem["errors"]
-        assert places[path]["message"]
-        assert places[path]["remedy"].startswith(remedy), places[path]
-        assert gateway.job_count() == 0
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+def test_whatever_every_face_refuses(gateway: Gateway, attempts: Attempts, refusal: Refusal) -> None:
+    problem = assert_problem(asked(gateway, attempts, refusal), refusal.status, refusal.code)
+    places = {each["path"]: each for each in problem["errors"]}
+    assert bool(places) == bool(refusal.path)
+    if refusal.path:
+        assert refusal.path in places, problem["errors"]
+        assert places[refusal.path]["message"]
+        assert places[refusal.path]["remedy"].startswith(refusal.remedy), places[refusal.path]
 
+
+class TestJobs:
     @pytest.mark.parametrize(("body", "content_type", "status", "code"), BODIES.values(), ids=BODIES)
     def test_are_refused_whole(self, gateway: Gateway, body: bytes, content_type: str, status: int, code: str) -> None:
         assert_problem(gateway.post_raw(body, content_type), status, code)
@@ -210,13 +121,6 @@ class TestJobs:
         assert file.status_code == 201, file.text
         answer = gateway.post_job({"prompts": ..., "prompts_file": file.json()["id"]})
         assert assert_problem(answer, 422, "wrong_file_kind")["errors"][0]["path"] == "prompts_file"
-
-    @pytest.mark.parametrize("key", ["", "x" * 256, "a b"])
-    def test_with_an_unfit_idempotency_key_are_refused(self, gateway: Gateway, key: str) -> None:
-        answer = gateway.post_job(idempotency_key=key)
-        assert answer.status_code == 422
-        assert answer.json()["errors"][0]["path"] == "Idempotency-Key"
-        assert gateway.job_count() == 0
 
 
 class TestFiles:

@@ -1,0 +1,168 @@
+"""Create, Get, List, Cancel over each database; the proto says what the shapes say."""
+
+from typing import Any
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+from strop.v1 import jobs_pb2, models_pb2, problems_pb2, rewards_pb2
+
+from service.domain.ids import JobId
+from service.domain.jobs import JobError, Progress, State
+from service.domain.methods import METHODS
+from service.domain.principals import LOCAL
+from service.domain.recipes import JobRequest, Lora, Recipe, Samples
+from service.domain.rewards import REWARDS
+from service.rpc import messages
+from service.wire import problems, shapes
+from tests.service.rest.calls import GOOD
+from tests.service.rpc.calls import Rpc, Serving, key_of
+from tests.service.world import World
+
+FULL: dict[str, Any] = {
+    **GOOD,
+    "method": {
+        "type": "sharpening-rlhf",
+        "candidates": 4,
+        "learning_rate": 0.05,
+        "beta": "auto",
+        "rollout_guidance": 3,
+    },
+    "lora": {"rank": 4, "targets": ["attention"]},
+    "steps": 7,
+    "seed": 2**63 - 1,
+    "dtype": "fp32",
+    "samples": {"every": 0, "prompts": ["a red circle"], "guidance": 2.5, "num_inference_steps": 3},
+    "checkpoint_every": 5,
+    "adapter_name": "red-things",
+    "priority": -10,
+    "metadata": {"run": "7"},
+}
+
+
+@pytest.fixture
+def rpc(serving: Serving) -> Rpc:
+    return serving.rpc
+
+
+def as_json(message: Any) -> Any:
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
+class TestCreate:
+    def test_is_what_rest_would_have_made(self, rpc: Rpc, world: World) -> None:
+        job = rpc.create(FULL)
+        stored = world.jobs.get(LOCAL, JobId(job.id)).recipe
+        posted = world.post(**FULL).recipe
+        assert stored == posted
+        assert stored.seed == 2**63 - 1
+        assert (job.state, job.recipe.base_model, job.recipe.seed) == (jobs_pb2.JOB_STATE_QUEUED, "shapes", 2**63 - 1)
+        assert not job.HasField("adapter")
+        assert not job.HasField("error")
+
+    def test_fills_in_every_default(self, rpc: Rpc) -> None:
+        job = rpc.create()
+        assert job.recipe.method["candidates"] == 8
+        assert list(job.recipe.lora.targets) == ["attention", "feed-forward", "conv"]
+        assert (job.recipe.prompt_count, job.progress.steps) == (1, 60)
+
+    def test_rings_once(self, rpc: Rpc, world: World) -> None:
+        rpc.create()
+        assert world.bell.rings == 1
+
+    def test_is_done_once_for_one_idempotency_key(self, rpc: Rpc) -> None:
+        request = jobs_pb2.JobsCreateRequest(
+            base_model="shapes", prompts=["a"], metadata={str(n): "x" for n in range(16)}, idempotency_key="k"
+        )
+        request.reward.update({"type": "clip", "model": "shapes-clip"})
+        turned = jobs_pb2.JobsCreateRequest(  # the same message, its maps filled in another order
+            base_model="shapes", prompts=["a"], metadata={str(n): "x" for n in reversed(range(16))}, idempotency_key="k"
+        )
+        turned.reward.update({"model": "shapes-clip", "type": "clip"})
+        first = rpc.jobs.Create(request, metadata=key_of())
+        again = rpc.jobs.Create(turned, metadata=key_of())
+        assert again.job.id == first.job.id
+        assert (first.replayed, again.replayed) == (False, True)
+
+
+class TestReading:
+    def test_a_job_says_what_rest_says(self, rpc: Rpc, world: World) -> None:
+        job = world.run(metadata={"a": "b"})
+        progress = Progress(3, 60, 0.25, 960, 1000.5, 12.0)
+        world.attempts.record(job.id, job.fence, 3, "job.step", {"loss": 1.5}, progress=progress)
+        error = JobError("out_of_memory", "Lower the batch.")
+        world.attempts.fail(job.id, job.fence, error, cause="out_of_memory", retry=False)
+        told = as_json(rpc.get(job.id))
+        by_rest = shapes.Job.of(world.get(job)).model_dump(mode="json")
+        assert told["state"] == "JOB_STATE_FAILED"
+        assert told["error"] == by_rest["error"]
+        assert told["progress"] == {
+            "step": "3",
+            "steps": "60",
+            "reward": 0.25,
+            "training_nfe": "960",
+            "training_fe": 1000.5,
+        }
+        (attempt,) = told["attempts"]
+        assert (attempt["worker"], attempt["cause"]) == ("w1", "out_of_memory")
+        assert attempt["started_at"] == by_rest["attempts"][0]["started_at"]
+        assert told["recipe"]["base"] == by_rest["recipe"]["base"]
+
+    def test_pages_lead_through_all_newest_first(self, rpc: Rpc, world: World) -> None:
+        posted = [world.post().id for _ in range(5)]
+        seen: list[str] = []
+        cursor = None
+        while True:
+            page = rpc.jobs.List(jobs_pb2.JobsListRequest(limit=2, cursor=cursor), metadata=key_of())
+            seen += [job.id for job in page.data]
+            assert page.has_more == page.HasField("next_cursor")
+            if not page.has_more:
+                break
+            cursor = page.next_cursor
+        assert seen == posted[::-1]
+
+    def test_a_list_may_be_of_one_state(self, rpc: Rpc, world: World) -> None:
+        running, _ = world.run(), world.post()
+        page = rpc.jobs.List(jobs_pb2.JobsListRequest(state=jobs_pb2.JOB_STATE_RUNNING), metadata=key_of())
+        assert [job.id for job in page.data] == [running.id]
+
+    def test_cancel_is_done_twice_without_harm(self, rpc: Rpc, world: World) -> None:
+        job = world.post()
+        for _ in range(2):
+            answer = rpc.jobs.Cancel(jobs_pb2.JobsCancelRequest(id=job.id), metadata=key_of())
+            assert answer.job.state == jobs_pb2.JOB_STATE_CANCELLED
+
+
+class TestWhatCallersMayName:
+    def test_base_models(self, rpc: Rpc) -> None:
+        listed = rpc.models.List(models_pb2.ModelsListRequest(), metadata=key_of()).data
+        assert [(model.name, model.kind, model.resolution) for model in listed] == [("shapes", "base", 64)]
+        assert rpc.models.Get(models_pb2.ModelsGetRequest(name="shapes"), metadata=key_of()).model == listed[0]
+
+    def test_methods_and_rewards_with_their_schemas(self, rpc: Rpc) -> None:
+        methods = rpc.models.ListMethods(models_pb2.ListMethodsRequest(), metadata=key_of()).data
+        rewards = rpc.rewards.List(rewards_pb2.RewardsListRequest(), metadata=key_of()).data
+        for told, models, kind in ((methods, METHODS, "method"), (rewards, REWARDS, "reward")):
+            by_rest = [shapes.choice(kind, model).model_dump(mode="json", by_alias=True) for model in models]  # type: ignore[arg-type]
+            assert [{"object": kind, **as_json(each)} for each in told] == by_rest
+
+
+def names(message: Any) -> set[str]:
+    return set(message.DESCRIPTOR.fields_by_name)
+
+
+def test_the_proto_has_every_field_of_the_shapes_and_no_other() -> None:
+    assert names(jobs_pb2.JobsCreateRequest) - {"idempotency_key"} == JobRequest.model_fields.keys()
+    assert names(jobs_pb2.Lora) == Lora.model_fields.keys()
+    assert names(jobs_pb2.Samples) == Samples.model_fields.keys()
+    assert names(jobs_pb2.Recipe) == Recipe.model_fields.keys()
+    for message, shape in (
+        (jobs_pb2.Job, shapes.Job), (jobs_pb2.JobError, shapes.Error), (jobs_pb2.Progress, shapes.Progress),
+        (jobs_pb2.Attempt, shapes.Attempt), (jobs_pb2.Event, shapes.Event), (models_pb2.Model, shapes.Model),
+        (problems_pb2.Problem, problems.Problem), (problems_pb2.FieldProblem, problems.FieldProblem),
+    ):  # fmt: skip
+        assert names(message) == shape.model_fields.keys() - {"object"}
+
+
+def test_the_proto_has_every_state() -> None:
+    numbers = {messages.state_of(value.number): value.number for value in jobs_pb2.JobState.DESCRIPTOR.values}
+    assert numbers.keys() == {"unspecified", *State}
