@@ -54,8 +54,7 @@ class Faces:
 
 def checked(url: str) -> str:
     """The URL without a slash at its end; host:port alone is taken as http. Raises StropError with what is wrong."""
-    whole = url.strip().rstrip("/")
-    whole = whole if "://" in whole else f"http://{whole}"
+    whole = url.strip() if "://" in url else f"http://{url.strip()}"
     try:
         parts = urlsplit(whole)
         fits = parts.scheme in SCHEMES and bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -63,7 +62,7 @@ def checked(url: str) -> str:
         fits = False
     if not fits:
         raise StropError(f"{url!r} is not an address; write http://HOST:PORT", code="bad_url")
-    return whole
+    return whole.rstrip("/")
 
 
 def _host(name: str | None) -> str:
