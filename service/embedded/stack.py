@@ -40,7 +40,12 @@ def up(settings: Settings) -> Never:
         folder.mkdir(parents=True, exist_ok=True)
     if left := record.stop_left_over(pids, patience=LEFT_OVER_PATIENCE):
         print(f"strop: stopped what an earlier stack left running: {', '.join(left)}")
-    for name, port in (("STROP_PORT", settings.port), ("STROP_INFERENCE_PORT", settings.inference_port)):
+    ports = {
+        "STROP_PORT": settings.port,
+        "STROP_INFERENCE_PORT": settings.inference_port,
+        "STROP_GRPC_PORT": settings.grpc_port,
+    }
+    for name, port in ports.items():
         _refuse_taken_port(name, settings.host, port)
 
     broker = _broker_socket(state)

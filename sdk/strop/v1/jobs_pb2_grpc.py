@@ -30,7 +30,8 @@ class JobsStub:
 
     The key goes into the metadata: `authorization: Bearer KEY`. Refusals are google.rpc.Status with ErrorInfo (reason = the
     code of the REST face), BadRequest (a violation for each field), RetryInfo where waiting helps, and strop.v1.Problem,
-    which is the REST face's problem+json whole.
+    which is the REST face's problem+json (of very many wrong fields, the first). A field that the server does not know is
+    refused, not ignored. Messages may have 8 MiB; longer lists of prompts are uploaded by the REST face's POST /files.
     """
 
     def __init__(self, channel):
@@ -71,7 +72,8 @@ class JobsServicer:
 
     The key goes into the metadata: `authorization: Bearer KEY`. Refusals are google.rpc.Status with ErrorInfo (reason = the
     code of the REST face), BadRequest (a violation for each field), RetryInfo where waiting helps, and strop.v1.Problem,
-    which is the REST face's problem+json whole.
+    which is the REST face's problem+json (of very many wrong fields, the first). A field that the server does not know is
+    refused, not ignored. Messages may have 8 MiB; longer lists of prompts are uploaded by the REST face's POST /files.
     """
 
     def Create(self, request, context):
@@ -104,7 +106,8 @@ class JobsServicer:
 
     def Watch(self, request, context):
         """Events in order, and the job after each change that can be seen; ends after the job's last state. A client that was cut
-        off goes on with `after` = the number of the last event that it saw.
+        off goes on with `after` = the number of the last event that it saw. UNAVAILABLE: the gateway stops or its database is
+        away, watch again after RetryInfo. RESOURCE_EXHAUSTED with reason too_many_watches: it carries as many as it can.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,7 +154,8 @@ class Jobs:
 
     The key goes into the metadata: `authorization: Bearer KEY`. Refusals are google.rpc.Status with ErrorInfo (reason = the
     code of the REST face), BadRequest (a violation for each field), RetryInfo where waiting helps, and strop.v1.Problem,
-    which is the REST face's problem+json whole.
+    which is the REST face's problem+json (of very many wrong fields, the first). A field that the server does not know is
+    refused, not ignored. Messages may have 8 MiB; longer lists of prompts are uploaded by the REST face's POST /files.
     """
 
     @staticmethod

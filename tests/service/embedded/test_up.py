@@ -32,6 +32,7 @@ class Up:
             "STROP_API_KEY": KEY,
             "STROP_PORT": str(self.ports[0]),
             "STROP_INFERENCE_PORT": str(self.ports[1]),
+            "STROP_GRPC_PORT": "0",
         }
         with (self.state / "up.log").open("a") as log:
             self.process = subprocess.Popen(
