@@ -1,40 +1,23 @@
-"""Follows a job by polling it with its ETag, behind a progress bar: step, reward, time left."""
+"""Follows a job over gRPC behind the client's own bar: step, reward, NFE, time left."""
 
-import time
-from typing import Any
+from collections.abc import Iterator
 
-import httpx
+import strop
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-
-POLL_SECONDS = 1.0
-PATIENCE_SECONDS = 3600
-ENDED = {"succeeded", "failed", "cancelled"}
+from strop.cli import follow as bar
 
 
-def follow(gateway: httpx.Client, job_id: str, console: Console) -> dict[str, Any]:
-    """Return the job when it has succeeded; SystemExit with its error otherwise."""
-    columns = (
-        TextColumn("{task.fields[state]}"), BarColumn(), TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
-        TextColumn("reward {task.fields[reward]}"), TextColumn("{task.fields[left]}"),
-    )  # fmt: skip
-    etag, job = "", {}
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("job", total=1, state="queued", reward="–", left="")
-        while time.monotonic() < deadline:
-            answer = gateway.get(f"/jobs/{job_id}", headers={"If-None-Match": etag} if etag else {})
-            if answer.status_code != httpx.codes.NOT_MODIFIED:
-                job, etag = answer.raise_for_status().json(), answer.headers.get("etag", "")
-                progress = job["progress"]
-                reward, left = progress["reward"], progress["seconds_left"]
-                bar.update(
-                    task, completed=progress["step"], total=progress["steps"], state=job["state"],
-                    reward="–" if reward is None else f"{reward:.4f}", left="" if left is None else f"{left:.0f} s left",
-                )  # fmt: skip
-                if job["state"] in ENDED:
-                    break
-            time.sleep(POLL_SECONDS)
-    if job.get("state") != "succeeded":
-        raise SystemExit(f"demo: job {job_id} is {job.get('state')}: {job.get('error')}")
-    return job
+def follow(client: strop.Client, job_id: str, console: Console) -> tuple[strop.Job, list[strop.Event]]:
+    """The job when it has succeeded, and its steps in order; SystemExit with its error otherwise."""
+    by_step: dict[int, strop.Event] = {}
+
+    def noted() -> Iterator[strop.Job | strop.Event]:
+        for update in client.jobs.watch(job_id):
+            if isinstance(update, strop.Event) and update.type == "job.step" and update.step is not None:
+                by_step[update.step] = update  # where a step was run twice, the later one counts
+            yield update
+
+    job = bar.follow(noted(), console)
+    if job.state is not strop.State.SUCCEEDED:
+        raise SystemExit(f"demo: {bar.describe(job)}")
+    return job, [by_step[step] for step in sorted(by_step)]

@@ -5,6 +5,7 @@ Runs in processes of its own, one thread each: the base's pictures are drawn whi
 
 import os
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -63,7 +64,8 @@ def judge(wanted: Wanted) -> Judged:
 
     family, reward = _loaded(wanted.adapter)
     guidance, steps = wanted.setting
-    drawing = draw(family, wanted.prompts, wanted.seeds, guidance=guidance, steps=steps)
+    with family.adapter_folded() if wanted.adapter else nullcontext():
+        drawing = draw(family, wanted.prompts, wanted.seeds, guidance=guidance, steps=steps)
     exact = judge_scenes(drawing.pictures, wanted.prompts).exact
     return Judged(exact, rewards_of(reward, drawing.pictures, wanted.prompts), drawing.nfe)
 

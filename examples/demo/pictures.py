@@ -7,6 +7,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import numpy as np
+import strop
 from matplotlib import pyplot
 from rich.console import Console
 from rich.table import Table
@@ -35,11 +36,11 @@ def side_by_side(
     pyplot.close(figure)
 
 
-def reward_curve(path: Path, steps: list[dict[str, Any]]) -> None:
+def reward_curve(path: Path, steps: list[strop.Event]) -> None:
     """Reward of the rollouts by step: the mean over candidates, between the worst and the best of each prompt."""
-    x = [event["step"] for event in steps]
+    x = [event.step for event in steps]
     figure, axis = pyplot.subplots(figsize=(6, 3.4))
-    reward = [event["data"]["reward"] for event in steps]
+    reward = [event.data["reward"] for event in steps]
     axis.fill_between(
         x, [r["worst"] for r in reward], [r["best"] for r in reward], alpha=0.2, label="worst to best candidate"
     )

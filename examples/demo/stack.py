@@ -30,7 +30,7 @@ class Stack(NamedTuple):
 def running(state: Path) -> Iterator[Stack]:
     """Start gateway, steward, worker, inference and broker; stop every one of them at the end, whatever happened."""
     key = os.environ.get("STROP_API_KEY") or secrets.token_urlsafe(24)
-    ports = {name: os.environ.get(name) or str(_free_port()) for name in PORTS}
+    ports = {name: str(int(os.environ.get(name, "0")) or _free_port()) for name in PORTS}
     gateway, inference = (f"http://127.0.0.1:{ports[name]}" for name in ("STROP_PORT", "STROP_INFERENCE_PORT"))
     environment = os.environ | {"STROP_STATE_DIR": str(state), "STROP_API_KEY": key, "STROP_HOST": "127.0.0.1"} | ports
     state.mkdir(parents=True, exist_ok=True)
