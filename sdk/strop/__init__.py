@@ -11,7 +11,8 @@ messages.py reading.py                             how it is translated
 cli/           the command `strop`     v1/         generated from proto/strop/v1
 """
 
-from strop.client import Client
+from typing import TYPE_CHECKING, Any
+
 from strop.errors import (
     Conflict,
     Damaged,
@@ -29,6 +30,9 @@ from strop.errors import (
     Unavailable,
 )
 from strop.records import Artifact, Attempt, Choice, Event, File, Image, Job, JobError, Model, Progress, State
+
+if TYPE_CHECKING:
+    from strop.client import Client
 
 __all__ = [
     "Artifact",
@@ -58,3 +62,12 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`Client` is loaded when first asked for: who wants only strop.v1, as the gateway does, needs no HTTP client."""
+    if name != "Client":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from strop.client import Client
+
+    return Client

@@ -1,7 +1,9 @@
 """gRPC to the gateway: one channel, the key in the metadata, retries, and refusals as errors."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -51,7 +53,7 @@ class Rpc:
                 self._target = target.address
                 if target.secure:
                     self._channel = grpc.secure_channel(
-                        target.address, grpc.ssl_channel_credentials(), options=self._options
+                        target.address, grpc.ssl_channel_credentials(_authorities()), options=self._options
                     )
                 else:
                     self._channel = grpc.insecure_channel(target.address, options=self._options)
@@ -91,3 +93,9 @@ class Rpc:
         if error.code() in CUT and not found.request_id:
             return Unavailable(found.message, code=Unavailable.code, retry_after=found.retry_after, status=503)
         return found
+
+
+def _authorities() -> bytes | None:
+    """SSL_CERT_FILE, where it is set, is trusted over gRPC as httpx trusts it over HTTP; else gRPC's own list."""
+    file = os.environ.get("SSL_CERT_FILE")
+    return Path(file).read_bytes() if file else None

@@ -6,6 +6,10 @@ jobs.py files.py images.py models.py choices.py   a file a noun
 follow.py    a watched job as a live bar, or as lines where there is no terminal
 """
 
+import os
+
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # read when grpc is imported; else its notices stand between our lines
+
 from strop.cli.program import main
 
 __all__ = ["main"]

@@ -1,10 +1,13 @@
 """The command's surface: its nouns and verbs, its flags, its exit codes, and what it says when nobody answers."""
 
+import shlex
+
 import pytest
 from strop.cli.program import NOUNS, parser
 from strop.cli.verb import Verb
 
 from tests.sdk.cli.conftest import Command
+from tests.sdk.conftest import ROOT
 from tests.sdk.servers import Reply, http_server
 from tests.servers.processes import free_port
 
@@ -31,6 +34,15 @@ def test_what_is_not_understood_is_code_2(words: list[str], capsys: pytest.Captu
         parser().parse_args(words)
     assert ended.value.code == 2
     assert "usage: strop" in capsys.readouterr().err
+
+
+def test_the_readme_gives_commands_that_are_understood() -> None:
+    text = (ROOT / "sdk" / "README.md").read_text()
+    lines = [line.split("#")[0] for line in text.splitlines() if line.startswith("strop ")]
+    commands = [command for line in lines for command in line.split(";")]
+    assert len(commands) >= 10
+    for command in commands:
+        parser().parse_args(shlex.split(command)[1:])
 
 
 def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
