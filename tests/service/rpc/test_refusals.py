@@ -85,7 +85,7 @@ class TestMessages:
         answer = refused(rpc.jobs.Create, request, key_of())
         assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
         assert 1 <= len(answer.problem["errors"]) < 32
-        assert answer.problem["detail"].endswith("(and 3499 more)")
+        assert answer.problem["detail"].endswith("(and 3500 more)")  # and that no prompt is left
 
     def test_of_emoji_fit_the_trailers_too(self, rpc: Rpc) -> None:
         assert (
