@@ -1,6 +1,8 @@
 """The public names are frozen: a change here is a change for everybody who wrote `import strop`."""
 
 import inspect
+import subprocess
+import sys
 
 import strop
 
@@ -45,3 +47,9 @@ def test_a_wrong_name_is_refused_like_a_wrong_field() -> None:
         strop.Client().jobs.create(base_mdel="shapes")  # type: ignore[arg-type]
     except strop.InvalidRequest as error:
         assert error.errors[0].path == "base_mdel"
+
+
+def test_the_generated_code_alone_loads_no_http_client() -> None:
+    """The gateway imports strop.v1 only."""
+    look = "import sys, strop.v1.jobs_pb2; sys.exit(bool({'httpx', 'rich'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
