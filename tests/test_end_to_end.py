@@ -1,5 +1,6 @@
 """A job all the way, by processes as they are deployed: on the embedded parts (SQLite, a broker on a socket, a folder) and on
-PostgreSQL, Redis and S3. Posted, trained on the base `shapes`, downloaded, drawn with, and compared with plain diffusers."""
+PostgreSQL, Redis and S3. Posted over HTTP, followed over gRPC, trained on the base `shapes`, downloaded, drawn with, and
+compared with plain diffusers."""
 
 import base64
 import hashlib
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import strop
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
@@ -20,7 +22,7 @@ from service.domain.ids import JobId
 from service.domain.jobs import State
 from tests.eventually import eventually
 from tests.servers.seaweed import S3
-from tests.stack import Stack, running
+from tests.stack import KEY, Stack, running
 from tests.worker.fleet import REAL, ROOT, Fleet
 
 PROMPTS = ["a red circle left of a blue square", "a green triangle above a yellow circle"]
@@ -74,16 +76,6 @@ def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
         yield stack
 
 
-def follow(gateway: httpx.Client, job: str, seconds: float = 90) -> dict[str, Any]:
-    """Poll until the job has ended."""
-
-    def ended() -> dict[str, Any] | None:
-        found: dict[str, Any] = gateway.get(f"/jobs/{job}").json()
-        return found if found["state"] in ("succeeded", "failed", "cancelled") else None
-
-    return eventually(ended, seconds) or {}
-
-
 def by_the_endpoint(stack: Stack, model: str) -> np.ndarray:
     """[64, 64, 3], 0 to 255; and the endpoint says the calls that it cost."""
     body = {
@@ -107,17 +99,22 @@ class TestAJob:
     def test_goes_from_post_to_pictures_that_plain_diffusers_draws_too(self, stack: Stack, tmp_path: Path) -> None:
         posted = stack.gateway.post("/jobs", json=JOB)
         assert posted.status_code == 201, posted.text
-        done = follow(stack.gateway, posted.json()["id"])
-        assert (done["state"], done["adapter"], done["error"]) == ("succeeded", "sharp@1", None)
-        assert done["progress"]["step"] == 3
-        assert done["progress"]["training_nfe"] > 0
+        id = posted.json()["id"]
+        with strop.Client(str(stack.gateway.base_url), KEY) as client:
+            told = list(client.jobs.watch(id))
+        done = told[-1]
+        assert isinstance(done, strop.Job)
+        assert (done.state, done.adapter, done.error) == ("succeeded", "sharp@1", None)
+        assert done.progress.step == 3
+        assert done.progress.training_nfe > 0
 
-        events = stack.gateway.get(f"/jobs/{done['id']}/events").json()["data"]
+        events = stack.gateway.get(f"/jobs/{id}/events").json()["data"]
+        assert [each.number for each in told if isinstance(each, strop.Event)] == [each["number"] for each in events]
         assert [event["step"] for event in events if event["type"] == "job.step"] == [1, 2, 3]
         assert [event["number"] for event in events] == list(range(1, len(events) + 1))
         samples = [event for event in events if event["type"] == "job.samples"][-1]["data"]
 
-        artifacts = {each["name"]: each for each in stack.gateway.get(f"/jobs/{done['id']}/artifacts").json()["data"]}
+        artifacts = {each["name"]: each for each in stack.gateway.get(f"/jobs/{id}/artifacts").json()["data"]}
         folder = tmp_path / "adapter"
         folder.mkdir()
         for name in ("pytorch_lora_weights.safetensors", "manifest.json", *samples["names"]):
