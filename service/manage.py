@@ -18,7 +18,6 @@ from threading import Event
 from service import settings, telemetry
 from service.adapters import db, storage, weights
 from service.domain.errors import StropError
-from service.embedded import stack
 from service.operations.attempts import Attempts
 from service.operations.steward import chores, keep_house
 from service.rest import face
@@ -65,6 +64,8 @@ def steward(arguments: argparse.Namespace) -> int:
 
 
 def up(arguments: argparse.Namespace) -> int:
+    from service.embedded import stack  # its supervisor is in no image
+
     chosen = settings.load()
     chosen.state_dir.mkdir(parents=True, exist_ok=True)
     stack.refuse_second(chosen)

@@ -68,7 +68,13 @@ def main() -> None:
         with standins.pip_configuration(scratch):
             build(page)
         stack.callback(leave, made, scratch / "strop")
-        run(page)
+        try:
+            run(page)
+        except BaseException:
+            subprocess.run(
+                [DOCKER, "compose", "logs", "--tail", "15"], cwd=page.folder, env=made.environment, check=False
+            )
+            raise
         page.write(PAGE)
 
 

@@ -63,22 +63,28 @@ def pip_configuration(scratch: Path) -> Iterator[Path]:
     ).stdout
     lines = ["[global]", "timeout = 180", f"cert = {CERTIFICATES}"]
     with ExitStack() as stack:
-        for name, value in re.findall(r"^global\.(index-url|extra-index-url)='(.*)'$", listed, re.MULTILINE):
-            urls = [stack.enter_context(_reachable(url)) for url in re.split(r"\s+|\\n", value) if url]
-            lines.append(f"{name} = {' '.join(urls)}")
+        for name, value in re.findall(r"^global\.(index-url|extra-index-url|find-links)='(.*)'$", listed, re.MULTILINE):
+            places = [stack.enter_context(_reachable(place)) for place in re.split(r"\s+|\\n", value) if place]
+            lines.append(f"{name} = {' '.join(places)}")
         file = scratch / "pip.conf"
         file.write_text("\n".join(lines) + "\n")
         yield file
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Thousands of lines that nobody reads."""
+
+
 @contextmanager
-def _reachable(url: str) -> Iterator[str]:
-    if not url.startswith("file://"):
-        yield url
+def _reachable(place: str) -> Iterator[str]:
+    """A URL as it is; a folder under an address of loopback."""
+    if not place.startswith(("file://", "/")):
+        yield place
         return
-    folder = Path(urlsplit(url).path)
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder.parent))
+    folder = Path(urlsplit(place).path)
+    handler = partial(Quiet, directory=str(folder.parent))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/{folder.name}"
+        yield f"http://127.0.0.1:{server.server_address[1]}/{folder.name}/"
         server.shutdown()
