@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import psutil
 import pytest
 
 from tests.eventually import eventually
+from tests.servers.processes import free_port
 
 KEY = "a-key-for-this-test-only"
 NAMES = {"broker", "gateway", "steward", "worker", "inference"}
@@ -23,7 +23,7 @@ class Up:
     """One run of `python -m service.manage up` on free ports."""
 
     def __init__(self, state: Path) -> None:
-        self.state, self.ports = state, [_free_port(), _free_port()]
+        self.state, self.ports = state, [free_port(), free_port()]
         self.start()
 
     def start(self) -> None:
@@ -92,9 +92,3 @@ def test_a_crash_of_the_supervisor_is_cleared_by_the_next_start_and_a_stop_leave
     last = up.recorded()
     up.stop()
     assert not [name for name, pid in last.items() if psutil.pid_exists(pid)]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

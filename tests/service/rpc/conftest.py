@@ -1,43 +1,19 @@
-"""The real gateway with both faces over SQLite; and the gRPC face alone over each database, with its notifier at hand."""
+"""The real gateway's gRPC face; and that face alone over each database, with its notifier at hand."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import anyio.from_thread
 import grpc
 import pytest
-from starlette.testclient import TestClient
 
-from service.adapters import db, storage
-from service.app import create_app
-from service.operations.attempts import Attempts
+from service.adapters import db
 from service.operations.watching import Watching
 from service.rpc.face import Face, Operations
-from service.settings import Settings
 from tests.service.rest.calls import Gateway
 from tests.service.rpc.calls import Rpc, Serving
-from tests.service.running import KEY, settings_of
+from tests.service.running import KEY
 from tests.service.world import World
-
-
-@pytest.fixture
-def settings(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    return settings_of(sqlite_url, tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def gateway(settings: Settings) -> Iterator[Gateway]:
-    with TestClient(create_app(settings)) as client:
-        client.headers["Authorization"] = f"Bearer {KEY}"
-        yield Gateway(client)
-
-
-@pytest.fixture
-def attempts(settings: Settings) -> Iterator[Attempts]:
-    database = db.connect(settings.database_url)
-    yield Attempts(database, storage.make(settings.store_url))
-    database.close()
 
 
 @pytest.fixture

@@ -10,15 +10,10 @@ from starlette.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from service.web import pages
-from tests.service.running import KEY, settings_of
+from tests.service.running import KEY
 
 FILES = sorted(file.name for file in pages.STATIC.iterdir())
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-
-
-@pytest.fixture
-def settings(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    return settings_of(sqlite_url, tmp_path, monkeypatch)
 
 
 @pytest.fixture
