@@ -10,21 +10,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from tests.deploy import standins
+from tests.deploy.caller import Caller
 from tests.deploy.engine import DOCKER, Engine, engine, install
 from tests.deploy.transcript import Transcript, last
-from tests.eventually import eventually
 from tests.servers.processes import answers, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "transcripts" / "compose.md"
 PORTS = {"GATEWAY_PORT": 8000, "INFERENCE_PORT": 8001, "GRPC_PORT": 8002}
-JSON = "-H 'Content-Type: application/json'"
 SMALL = {
     "base_model": "shapes",
     "prompts": ["a red circle left of a blue square", "a green cross above a black triangle"],
@@ -57,9 +54,9 @@ def main() -> None:
         made = stack.enter_context(engine(scratch))
         standins.make(made, scratch)
         (scratch / "bin").mkdir(exist_ok=True)
-        docker = scratch / "bin" / "docker"
-        docker.unlink(missing_ok=True)
-        docker.symlink_to(DOCKER)
+        for name, real in (("docker", Path(DOCKER)), ("strop", Path(sys.executable).parent / "strop")):
+            (scratch / "bin" / name).unlink(missing_ok=True)
+            (scratch / "bin" / name).symlink_to(real)
         page = Transcript(
             scratch / "strop",
             {name: value for name, value in made.environment.items() if not name.startswith("STROP_")}
@@ -103,107 +100,68 @@ def build(page: Transcript) -> None:
         page.say(
             f"docker build --quiet --network host --secret id=pip,src=../pip.conf --target {target} --tag strop-{target} ."
         )
-    page.say("docker image ls --format '{{.Repository}} {{.Size}}' 'strop-[gwi]*'")
+    page.note("They stand on a `python:3.11-slim` that holds PostgreSQL and Redis too here; torch is a build for CPUs.")
+    page.say(
+        "docker image ls --format '{{.Repository}} {{.Size}}' --filter reference='strop-[gwi]*' --filter reference=python"
+    )
 
 
 def run(page: Transcript) -> None:
     ports = {name: port if not answers(port) else free_port() for name, port in PORTS.items()}
-    gateway, inference = f"localhost:{ports['GATEWAY_PORT']}", f"localhost:{ports['INFERENCE_PORT']}"
     page.note("## Start")
     key = "$(python3 -c 'import secrets; print(secrets.token_urlsafe(24))')"
     page.say(f'cp .env.example .env && sed -i "s/^STROP_API_KEY=.*/STROP_API_KEY={key}/" .env')
     for name, port in ports.items():
         if port != PORTS[name]:
             page.say(f"sed -i 's/^{name}=.*/{name}={port}/' .env")
+    caller = Caller(page, f"localhost:{ports['GATEWAY_PORT']}", f"localhost:{ports['INFERENCE_PORT']}")
     page.say("docker compose up --detach --no-build --wait", shown=last(20))
     page.say("docker compose ps --all --format 'table {{.Service}}\\t{{.Status}}\\t{{.Ports}}'")
     page.say("docker compose logs --no-log-prefix migrate", shown=last(3))
     page.say("docker compose exec -T gateway python -c 'import torch'", shown=last(1), may_fail=True)
     page.say("docker compose exec -T worker sh -c 'id; touch /app/x'", may_fail=True)
-    page.say(f"curl -s -o /dev/null -w '%{{http_code}}\\n' {gateway}/jobs")
-
-    words = (page.folder / ".env").read_text()
-    authorised = '-H "Authorization: Bearer $(sed -n s/^STROP_API_KEY=//p .env)"'
-    assert "STROP_API_KEY=\n" not in words
-
-    def post(body: str) -> str:
-        made = page.say(f"curl -s {authorised} {JSON} -d {body} {gateway}/jobs")
-        job: str = json.loads(made)["id"]
-        return job
-
-    def ask(job: str) -> dict[str, object]:
-        got = subprocess.run(
-            ["bash", "-c", f"curl -s {authorised} {gateway}/jobs/{job}"],
-            cwd=page.folder, env=page.environment, capture_output=True, text=True, check=True,
-        ).stdout  # fmt: skip
-        found: dict[str, object] = json.loads(got)
-        if found["state"] in ("failed", "cancelled"):
-            sys.exit(f"strop: {job} ended as {found['state']}: {got[-2000:]}")
-        return found
-
-    page.note("## A small job, and a picture from its adapter")
-    small = post(f"'{json.dumps(SMALL)}'")
-    wait(lambda: ask(small)["state"] == "succeeded", 900)
-    show(page, authorised, gateway, small)
-    page.say(f"curl -s {authorised} {gateway}/jobs/{small}/artifacts")
-    page.say(picture(authorised, inference, "first"), shown=without_picture)
-    page.say(picture(authorised, inference, "shapes"), shown=without_picture)
-
-    page.note("## The README's own job, and its worker killed in the middle")
-    job = post("@examples/shapes.json")
-    wait(lambda: step(ask(job)) >= 12, 1200)
-    show(page, authorised, gateway, job)
-    page.say("kill -9 $(docker inspect --format '{{.State.Pid}}' strop-worker-1)")
-    page.note("The engine starts the container again; its worker finds the job once the lease of the dead one is over.")
-    wait(lambda: len(attempts(ask(job))) == 2, 180)
-    show(page, authorised, gateway, job)
-    wait(lambda: ask(job)["state"] == "succeeded", 2400)
-    show(page, authorised, gateway, job)
-    page.say(
-        f"curl -s {authorised} '{gateway}/jobs/{job}/events?limit=1000' | python3 -c 'import json, sys; "
-        'print(*[event for event in json.load(sys.stdin)["data"] if event["type"] == "resumed"])\''
-    )
-    page.say(picture(authorised, inference, "sharper-shapes"), shown=without_picture)
-
+    page.say(f"curl -s -o /dev/null -w '%{{http_code}}\\n' {caller.gateway}/jobs")
+    caller.begin()
+    small_job(caller)
+    readme_job(caller)
     page.note("## Stop")
     page.say("docker compose ps --format 'table {{.Service}}\\t{{.Status}}'")
-    page.say("docker compose down", shown=last(14))
+    page.say("docker compose down", shown=last(11))
 
 
-def wait(condition: Callable[[], bool], seconds: float) -> None:
-    eventually(lambda: condition() or time.sleep(2), seconds)
+def small_job(caller: Caller) -> None:
+    caller.page.note("## A small job, and a picture from its adapter")
+    job = caller.post(f"'{json.dumps(SMALL)}'")
+    caller.wait(job, lambda found: found["state"] == "succeeded", 900)
+    caller.page.say(f'curl -s -H "$KEY" {caller.gateway}/jobs/{job}/artifacts')
+    caller.draw("first")
+    caller.draw("shapes")
 
 
-def step(job: dict[str, object]) -> int:
-    progress = job["progress"]
-    assert isinstance(progress, dict)
-    return int(progress["step"])
+def readme_job(caller: Caller) -> None:
+    page = caller.page
+    page.note("## The README's own job, and its worker killed in the middle")
+    job = caller.post("@examples/shapes.json")
+    caller.wait(job, lambda found: found["progress"]["step"] >= 12, 1200)
+    page.say("kill -9 $(docker inspect --format '{{.State.Pid}}' strop-worker-1)")
+    page.note("The engine starts the container again; its worker finds the job once the lease of the dead one is over.")
+    caller.wait(job, lambda found: len(found["attempts"]) == 2, 180)
 
+    page.note("Asked to stop, a worker writes a checkpoint and hands its job back; the next one goes on.")
+    caller.wait(job, lambda found: found["progress"]["step"] >= 24, 1200)
+    page.say("docker compose stop worker", shown=last(1))
+    caller.look(job)
+    page.say("docker compose start worker", shown=last(1))
 
-def attempts(job: dict[str, object]) -> list[object]:
-    found = job["attempts"]
-    assert isinstance(found, list)
-    return found
-
-
-def show(page: Transcript, authorised: str, gateway: str, job: str) -> None:
+    page.note("The client (`pip install ./sdk`) follows it to its end over gRPC.")
+    key = "STROP_API_KEY=$(sed -n s/^STROP_API_KEY=//p .env)"
+    page.say(f"{key} strop --url http://{caller.gateway} jobs watch {job}", shown=last(1))
+    caller.look(job)
+    resumed = 'print(*[event for event in json.load(sys.stdin)["data"] if event["type"] == "resumed"], sep="\\n")'
     page.say(
-        f"curl -s {authorised} {gateway}/jobs/{job} | python3 -c 'import json, sys; job = json.load(sys.stdin); "
-        'print(*(f"{name}: {job[name]}" for name in ("state", "adapter", "progress")), *job["attempts"], sep="\\n")\''
+        f"curl -s -H \"$KEY\" '{caller.gateway}/jobs/{job}/events?limit=1000' | python3 -c 'import json, sys; {resumed}'"
     )
-
-
-def picture(authorised: str, inference: str, model: str) -> str:
-    body = json.dumps({"model": model, "prompt": "a red circle left of a blue square", "seed": 1})
-    return f"curl -s {authorised} {JSON} -d '{body}' {inference}/v1/images/generations"
-
-
-def without_picture(answer: str) -> str:
-    """The answer with the picture's bytes told by their number. Ends the run where there is no picture."""
-    said = json.loads(answer)
-    for image in said["data"]:
-        image["b64_json"] = f"… {len(image['b64_json'])} characters …"
-    return json.dumps(said)
+    caller.draw("sharper-shapes")
 
 
 if __name__ == "__main__":
