@@ -7,6 +7,7 @@ answered becomes docs/transcripts/compose.md. `--scratch FOLDER` keeps the engin
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--scratch", type=Path, help="folder of the engine, kept; default: a new one, removed")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("strop: asked to stop"))  # so that what it started ends with it
     install()
     with ExitStack() as stack:
         if chosen.scratch:
@@ -157,10 +159,7 @@ def readme_job(caller: Caller) -> None:
     key = "STROP_API_KEY=$(sed -n s/^STROP_API_KEY=//p .env)"
     page.say(f"{key} strop --url http://{caller.gateway} jobs watch {job}", shown=last(1))
     caller.look(job)
-    resumed = 'print(*[event for event in json.load(sys.stdin)["data"] if event["type"] == "resumed"], sep="\\n")'
-    page.say(
-        f"curl -s -H \"$KEY\" '{caller.gateway}/jobs/{job}/events?limit=1000' | python3 -c 'import json, sys; {resumed}'"
-    )
+    page.say(f"{key} strop --url http://{caller.gateway} --json jobs watch {job} | grep '\"resumed\"'")
     caller.draw("sharper-shapes")
 
 
