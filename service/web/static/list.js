@@ -8,7 +8,7 @@ import { STATES, isFinished, nameOf, pill, rewardOf, showState } from "./states.
 
 const PAGE = 20;
 const BUSY = 2000;
-const IDLE = 6000;
+const IDLE = 4000;
 
 /** Show jobs in `state` ("" is all) in `root` until `signal` ends. */
 export function showList(root, state, signal, refused) {

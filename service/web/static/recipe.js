@@ -3,6 +3,7 @@
 import { h, section } from "./dom.js";
 import { grouped } from "./format.js";
 
+const DIGEST = /^(sha256:)?[0-9a-f]{40,64}$/;
 const APART = new Set(["prompts", "metadata"]);
 
 export function recipe(job) {
@@ -21,7 +22,7 @@ export function recipe(job) {
 const nested = (value) => value !== null && typeof value === "object";
 
 function group(name, entries) {
-  const lines = entries.map(([key, value]) => h("div", {}, h("dt", {}, key), h("dd", {}, written(value))));
+  const lines = entries.map(([key, value]) => h("div", {}, h("dt", {}, key), h("dd", {}, DIGEST.test(value) ? h("code", { class: "digest", title: value }, value) : written(value))));
   return h("div", {}, h("h3", {}, name), h("dl", { class: "lines" }, ...lines));
 }
 

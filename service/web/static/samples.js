@@ -5,6 +5,7 @@ import { each, h, section, set, show, text } from "./dom.js";
 import { address, fileOf } from "./files.js";
 
 const MOST_STEPS = 12;
+const FEW_STEPS = 3; // as many leave room for two prompts beside each other
 
 export function samples() {
   const note = h("p", { class: "muted aside" });
@@ -24,6 +25,8 @@ export function samples() {
     text(waiting, job.recipe.samples.every ? "The first pictures come from the base model, before the first step." : "This job draws none (samples.every is 0).");
     if (steps.length === 0) return;
 
+    const { steps: last, samples: wanted } = job.recipe;
+    set(rows, "data-few", last / wanted.every <= FEW_STEPS);
     const shown = spread(steps.filter((step) => step > 0));
     const [told] = record.samples.values();
     text(note, `guidance ${told.data.guidance}, ${told.data.num_inference_steps} sampler steps${shown.length < steps.length - 1 ? `; ${shown.length} of ${steps.length} shown` : ""}`);
@@ -46,6 +49,7 @@ export function samples() {
         set(thumb, "aria-pressed", String(step === after));
         fill(thumb, pictureAt(step, index), String(step), `Step ${step}`);
       });
+      toNewest(strip, shown);
     });
   }
   return { element, update };
@@ -57,6 +61,13 @@ function makeRow(choose) {
     if (thumb) choose(Number(thumb.dataset.key));
   } });
   return h("li", {}, h("p", { class: "prompt" }), h("figure", { class: "large" }), h("figure", { class: "large" }), strip);
+}
+
+/** A strip that grew shows its newest picture. */
+function toNewest(strip, shown) {
+  if (strip.dataset.newest === String(shown.at(-1))) return;
+  strip.dataset.newest = shown.at(-1);
+  strip.scrollLeft = strip.scrollWidth;
 }
 
 const makeThumb = () => h("button", { type: "button", class: "thumb" });

@@ -15,11 +15,11 @@ export function bounds(points) {
   return { low: low - air, high: high + air };
 }
 
-/** About `count` round numbers in [low, high]: multiples of 1, 2 or 5 times a power of ten; `whole`: no fractions. */
+/** About `count` round numbers in [low, high]: multiples of 1, 2, 2.5 or 5 times a power of ten; `whole`: no fractions. */
 export function ticks(low, high, count, whole = false) {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
-  let gap = [1, 2, 5, 10].find((each) => each * power >= rough) * power;
+  let gap = (whole ? [1, 2, 5, 10] : [1, 2, 2.5, 5, 10]).find((each) => each * power >= rough) * power;
   if (whole) gap = Math.max(1, Math.round(gap));
   const found = [];
   for (let place = Math.ceil(low / gap); place * gap <= high + gap * 1e-9; place += 1) {
