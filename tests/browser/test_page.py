@@ -129,7 +129,7 @@ class TestTheKey:
 
 class TestAJob:
     def test_is_watched_from_the_empty_list_to_its_end_without_a_reload(self, stack: Stack, new_page: NewPage) -> None:
-        page, _ = new_page(height=1500)
+        page, _ = new_page(height=1900)
         page.goto(address(stack))
         give_key(page)
         expect(page.get_by_text("No jobs yet")).to_be_visible()

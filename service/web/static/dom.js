@@ -58,9 +58,9 @@ export function each(parent, items, key, make, update = () => {}) {
   items.forEach((item, index) => {
     const element = known.get(names[index]) ?? make(item);
     element.dataset.key = names[index];
-    update(element, item);
     if (element === place) place = place.nextElementSibling;
     else parent.insertBefore(element, place);
+    update(element, item);
   });
 }
 
