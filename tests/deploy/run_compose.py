@@ -159,7 +159,9 @@ def readme_job(caller: Caller) -> None:
     key = "STROP_API_KEY=$(sed -n s/^STROP_API_KEY=//p .env)"
     page.say(f"{key} strop --url http://{caller.gateway} jobs watch {job}", shown=last(1))
     caller.look(job)
-    page.say(f"{key} strop --url http://{caller.gateway} --json jobs watch {job} | grep '\"resumed\"'")
+    events = f'curl -s -H "$KEY" "{caller.gateway}/jobs/{job}/events?after=$after"'
+    resumed = """grep -o '"fence":[0-9]*,"step":[0-9]*,"type":"resumed"'"""
+    page.say(f"for after in 0 100 200 300; do {events}; done | {resumed}")
     caller.draw("sharper-shapes")
 
 
