@@ -2,7 +2,6 @@
 console, an exception or a request to another host fails the test at its end."""
 
 import os
-import re
 import shutil
 import signal
 import sys
@@ -12,8 +11,11 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.browser.visits import SHORT, ended, post
+from tests.browser.watched import Watched
+from tests.eventually import eventually
 from tests.servers import processes
 from tests.stack import ROOT, Stack, running
 
@@ -30,8 +32,6 @@ guidance_scale = 2.0
 licence = "Apache-2.0"
 """
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-REFUSED = re.compile(r"Failed to load resource: the server responded with a status of 401")
-OFFLINE = re.compile(r"Failed to load resource: net::ERR_INTERNET_DISCONNECTED")
 
 
 expect.set_options(timeout=20_000)
@@ -48,7 +48,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, broke
     (folder / "catalogue.toml").write_text(ours + BROKEN)
     return {
         "STROP_DATABASE_URL": f"sqlite:///{folder / 'strop.db'}", "STROP_BROKER_URL": broker_url,
-        "STROP_CATALOGUE": str(folder / "catalogue.toml"),
+        "STROP_CATALOGUE": str(folder / "catalogue.toml"), "STROP_WORKER_NAME": "worker-1",
     }  # fmt: skip
 
 
@@ -56,6 +56,14 @@ def parts(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, broke
 def stack(tmp_path_factory: pytest.TempPathFactory, parts: dict[str, str]) -> Iterator[Stack]:
     with running(tmp_path_factory.mktemp("stack"), parts) as stack:
         yield stack
+
+
+@pytest.fixture(scope="module")
+def short(stack: Stack) -> str:
+    """A finished job, full of markup."""
+    job = post(stack, SHORT)
+    eventually(lambda: ended(stack, job), 180)
+    return job
 
 
 @pytest.fixture
@@ -82,30 +90,6 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
         yield browser
         browser.close()
-
-
-class Watched:
-    """What a page asked for and complained of. `pardon` names complaints that a test brings about on purpose."""
-
-    def __init__(self, page: Page) -> None:
-        self.requests: list[Request] = []
-        self.complaints: list[str] = []
-        self._pardoned: list[re.Pattern[str]] = [REFUSED]
-        page.on("request", lambda request: self.requests.append(request))  # noqa: PLW0108 — it takes no built-in
-        page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def pardon(self, complaint: re.Pattern[str]) -> None:
-        self._pardoned.append(complaint)
-
-    def paths(self) -> list[str]:
-        """Of the requests so far, in order; forgotten afterwards."""
-        seen, self.requests[:] = [urlsplit(request.url).path for request in self.requests], []
-        return seen
-
-    def check(self) -> None:
-        wrong = [text for text in self.complaints if not any(known.search(text) for known in self._pardoned)]
-        assert not wrong
 
 
 @pytest.fixture

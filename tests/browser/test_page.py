@@ -1,98 +1,31 @@
-"""The status page in a real browser, on the real stack, while real jobs run."""
+"""The status page in a real browser, on the real stack, while real jobs run: the key, and the view of one job."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import OFFLINE, Watched
+from tests.browser.visits import (
+    HIDDEN_HTML,
+    JOB,
+    LONG,
+    MINUTES,
+    SCENES,
+    STEPS,
+    NewPage,
+    address,
+    ended,
+    give_key,
+    keep,
+    loaded,
+    post,
+    state,
+)
 from tests.eventually import eventually
-from tests.stack import KEY, ROOT, Stack
+from tests.stack import Stack
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-SCREENSHOTS = ROOT / "build" / "screenshots"
-HIDDEN_HTML = '<img src=x onerror="window.injected=true"><b>bold</b>'
-SCENES = [
-    "a red circle left of a blue square", "a green triangle above a yellow circle",
-    "a purple cross below a cyan square", "a black square right of a purple triangle",
-]  # fmt: skip
-STEPS = 8
-JOB: dict[str, Any] = {
-    "base_model": "shapes",
-    "prompts": SCENES,
-    "reward": {"type": "clip", "model": "shapes-clip"},
-    "method": {
-        "type": "sharpening-rlhf", "candidates": 4, "rollout_steps": 3, "prompts_per_step": 2, "timesteps_per_pair": 2,
-        "learning_rate": 3e-3,
-    },
-    "lora": {"rank": 4},
-    "steps": STEPS,
-    "checkpoint_every": 4,
-    "samples": {"every": 1, "num_inference_steps": 10, "guidance": 3.0},
-    "adapter_name": "sharper-shapes",
-}  # fmt: skip
-SHORT = JOB | {
-    "steps": 1, "adapter_name": "short", "samples": {"every": 1, "num_inference_steps": 2, "prompts": [HIDDEN_HTML]},
-    "metadata": {"note": HIDDEN_HTML},
-}  # fmt: skip
-LONG = JOB | {"steps": 5000, "samples": {"every": 0}, "adapter_name": "endless"}
-MINUTES = 180_000
-
-NewPage = Callable[..., tuple[Page, Watched]]
-
-
-def post(stack: Stack, job: dict[str, Any]) -> str:
-    answer = stack.gateway.post("/jobs", json=job)
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["id"])
-
-
-def ended(stack: Stack, job: str) -> dict[str, Any] | None:
-    found: dict[str, Any] = stack.gateway.get(f"/jobs/{job}").json()
-    return found if found["state"] in ("succeeded", "failed", "cancelled") else None
-
-
-def cancel(stack: Stack, *jobs: str) -> None:
-    for job in jobs:
-        stack.gateway.post(f"/jobs/{job}/cancel")
-
-
-def address(stack: Stack, job: str = "") -> str:
-    return str(stack.gateway.base_url) + (f"/#/jobs/{job}" if job else "/")
-
-
-def give_key(page: Page, given: str = KEY) -> None:
-    page.get_by_label("Key", exact=True).fill(given)
-    page.get_by_role("button", name="Open").click()
-
-
-def state(page: Page) -> Locator:
-    return page.locator(".head .pill")
-
-
-def loaded(page: Page) -> int:
-    """Sample pictures that came whole; they load when they are scrolled to."""
-    page.locator("#samples").scroll_into_view_if_needed()
-    every = "[...document.querySelectorAll('#samples img')].filter((each) => each.naturalWidth > 0).length"
-    return int(page.evaluate(every))
-
-
-@pytest.fixture(scope="module")
-def short(stack: Stack) -> str:
-    """A finished job, full of markup."""
-    job = post(stack, SHORT)
-    eventually(lambda: ended(stack, job), 180)
-    return job
-
-
-def keep(page: Page, name: str) -> None:
-    """A picture for the docs: `make page-pictures` copies it there."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.mouse.move(0, 0)
-    page.screenshot(path=SCREENSHOTS / name, animations="disabled")
 
 
 class TestTheKey:
@@ -246,61 +179,3 @@ class TestAJob:
         expect(state(page)).to_have_text("failed")
         expect(page.locator(".failure")).to_contain_text(failed["error"]["code"])
         expect(page.locator(".failure")).to_contain_text(failed["error"]["message"])
-
-
-class TestTheList:
-    def test_moves_with_its_jobs(self, stack: Stack, new_page: NewPage) -> None:
-        page, _ = new_page(height=560)
-        page.goto(address(stack))
-        give_key(page)
-        running = post(
-            stack, LONG | {"adapter_name": "smooth-shapes", "reward": {"type": "jpeg-compressibility"}, "steps": 60}
-        )
-        waiting = post(stack, LONG | {"adapter_name": "exact-scenes", "reward": {"type": "scene"}})
-        first, second = page.locator(".job").nth(0), page.locator(".job").nth(1)
-        expect(first.locator(".pill")).to_have_text("queued")
-        expect(second.locator(".steps")).to_have_text(re.compile(r"^[1-5]\d / 60"), timeout=MINUTES)
-        expect(second.locator(".pill")).to_have_text("running")
-        keep(page, "page-list.png")
-        cancel(stack, waiting, running)
-        expect(first.locator(".pill")).to_have_text("cancelled")
-        expect(second.locator(".pill")).to_have_text("cancelled", timeout=MINUTES)
-
-    def test_shows_one_state_and_pages_further(self, stack: Stack, new_page: NewPage) -> None:
-        jobs = [post(stack, LONG | {"adapter_name": f"waiting-{number}"}) for number in range(22)]
-        page, _ = new_page()
-        page.goto(address(stack))
-        give_key(page)
-        rows = page.locator(".job")
-        expect(rows).to_have_count(20)
-        page.get_by_role("button", name="More").click()
-        expect(rows.filter(has_text="waiting-0")).to_be_visible()
-        page.get_by_label("Show").select_option("running")
-        expect(rows).to_have_count(1, timeout=MINUTES)
-        cancel(stack, *jobs)
-        expect(rows).to_have_count(0, timeout=MINUTES)  # without a reload
-        expect(page.get_by_text("No job is running")).to_be_visible()
-        page.get_by_label("Show").select_option("")
-        expect(rows.first.locator(".pill")).to_have_text("cancelled")
-
-    def test_says_when_the_gateway_is_away_and_comes_back_with_it(self, stack: Stack, new_page: NewPage) -> None:
-        page, watched = new_page()
-        watched.pardon(OFFLINE)
-        page.goto(address(stack))
-        give_key(page)
-        expect(page.locator("#link")).to_have_text("live")
-        page.context.set_offline(True)
-        expect(page.locator("#link")).to_contain_text("gateway away · next try in", timeout=20_000)
-        page.context.set_offline(False)
-        expect(page.locator("#link")).to_have_text("live", timeout=20_000)
-
-    def test_and_a_job_fit_a_narrow_screen(self, stack: Stack, new_page: NewPage) -> None:
-        page, _ = new_page(width=380, height=700)
-        page.goto(address(stack))
-        give_key(page)
-        page.locator(".job").first.wait_for()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 380
-        done = stack.gateway.get("/jobs", params={"state": "succeeded"}).json()["data"][0]
-        page.goto(address(stack, done["id"]))
-        expect(page.locator("#recipe")).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 380
