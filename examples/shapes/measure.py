@@ -1,7 +1,7 @@
 """Measures the base and the CLIP: `python -m examples.shapes.measure` writes card.json, the sweep's figure, the tables.
 
 Parts (name some to run only those; the rest of the card stays): weights (digests and sizes), autoencoder, clip, sweep,
-search, convergence (needs `--longer FOLDER`, a base whose U-Net trained 20 % longer). All pictures of a part start from
+search, convergence (needs `--longer FOLDER`, a base whose U-Net went on training). All pictures of a part start from
 the same noise, prompt by prompt, so that differences are paired. The fp16-rounded weights are measured, in fp32.
 NFE: denoiser calls a picture; one a step at guidance 1, else two.
 """
@@ -190,7 +190,7 @@ def within(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def convergence(longer: Path, guidance: float) -> dict[str, Any]:
-    """The base against one whose U-Net trained longer, same prompts and noise, at the best guidance."""
+    """The base against one whose U-Net went on training, same prompts and noise, at the best guidance."""
     texts = test_prompts(MAIN_PICTURES)
     one, two = (exact(Base(folder).draw(texts, guidance, MAIN_CALLS, SEED + 12), texts) for folder in (BASE, longer))
     gain = two.astype(float) - one
@@ -209,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     names = ["weights", "autoencoder", "clip", "sweep", "search", "convergence"]
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(names)}; all but the last if none is named")
-    parser.add_argument("--longer", type=Path, help="folder of a base whose U-Net trained longer")
+    parser.add_argument("--longer", type=Path, help="folder of a base whose U-Net went on training")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     path = HERE / "card.json"

@@ -54,7 +54,7 @@ def write_tables(card: dict[str, Any], readme: Path) -> None:
 def _facts(card: dict[str, Any]) -> list[tuple[str, str]]:
     facts = []
     if "weights" in card:
-        facts += [(f"parameters, {name}", f"{n:,}") for name, n in card["weights"]["parameters"].items()]
+        facts += [(f"parameters, {name}", f"{n:,}") for name, n in sorted(card["weights"]["parameters"].items())]
     if "autoencoder" in card:
         facts += [("reconstructions that stay exact", f"{card['autoencoder']['exact']:.3f}")]
     if "clip" in card:
@@ -66,12 +66,17 @@ def _facts(card: dict[str, Any]) -> list[tuple[str, str]]:
             ("CLIP's correlation with exact, within a prompt", f"{found['within_prompt_correlation_with_exact']:.3f}"),
             ("the same with the partial score", f"{found['within_prompt_correlation_with_partial']:.3f}"),
         ]
-        facts += [(f"best of {n} by the CLIP, {where}", f"{v:.3f}") for n, v in found["best_of_n_by_clip"].items()]
+        facts += [(f"best of {n} by the CLIP, {where}", f"{v:.3f}") for n, v in _counted(found["best_of_n_by_clip"])]
         facts += [(f"best of 8 by the oracle, {where}", f"{found['best_of_8_by_oracle']:.3f}")]
     if "convergence" in card:
         found = card["convergence"]
         facts += [
-            (f"gain of 20 % more pre-training at guidance {found['guidance']:g}",
+            (f"gain of going on with pre-training at guidance {found['guidance']:g}",
              f"{100 * found['gain']:+.1f} +- {100 * found['half_width']:.1f} points"),
         ]  # fmt: skip
     return facts
+
+
+def _counted(by_number: dict[Any, float]) -> list[tuple[Any, float]]:
+    """In the order of the numbers; a card that was read back has them as text."""
+    return sorted(by_number.items(), key=lambda pair: int(pair[0]))
