@@ -160,8 +160,8 @@ def readme_job(caller: Caller) -> None:
     page.say(f"{key} strop --url http://{caller.gateway} jobs watch {job}", shown=last(1))
     caller.look(job)
     events = f'curl -s -H "$KEY" "{caller.gateway}/jobs/{job}/events?after=$after"'
-    resumed = """grep -o '"fence":[0-9]*,"step":[0-9]*,"type":"resumed"'"""
-    page.say(f"for after in 0 100 200 300; do {events}; done | {resumed}")
+    resumed = """grep -o '"fence":[0-9]*,"step":[0-9]*,"type":"job.resumed"'"""
+    page.say(f"for after in 0 100 200 300 400; do {events}; done | {resumed}")
     caller.draw("sharper-shapes")
 
 
