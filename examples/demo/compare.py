@@ -75,10 +75,9 @@ class BaseSide:
 
 def compare(base_side: BaseSide, adapter: Path, console: Console) -> dict[str, Any]:
     """The report without what only the job knows; `break_even` is left open for the cost of the training."""
-    with console.status("drawing the base's last pictures"):
-        base_grid, rounds = base_side.finish()
     with pool(2) as workers, console.status("judging the sharpened model: validation grid, then the test pictures"):
         tried = {setting: workers.submit(judge, _validation(adapter, setting)) for setting in GRID}
+        base_grid, rounds = base_side.finish()
         grid = {setting: float(future.result().exact.mean()) for setting, future in tried.items()}
         best = _best(grid)
         tests = [workers.submit(judge, _test(adapter, best, round)) for round in range(ROUNDS)]
