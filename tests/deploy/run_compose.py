@@ -36,7 +36,7 @@ OPENING = """# A job through docker compose
 Written by `make test-compose`: commands and what they answered, whole but for long lines (`…`). The images that the files name
 were not pulled: stand-ins under their names, made from Debian's packages, took their place (`tests/deploy/standins/`), so
 PostgreSQL here is Debian's 15 and Redis its 7.0. The three images are built by `docker build`, since the compose plugin
-builds only beside another plugin; `docker compose build` does the same. The machine has two cores and no GPU."""
+builds only beside another plugin; `docker compose build` was not tried here. The machine has two cores and no GPU."""
 
 
 def main() -> None:
@@ -119,7 +119,6 @@ def run(page: Transcript) -> None:
     caller = Caller(page, f"localhost:{ports['GATEWAY_PORT']}", f"localhost:{ports['INFERENCE_PORT']}")
     page.say("docker compose up --detach --no-build --wait", shown=last(20))
     page.say("docker compose ps --all --format 'table {{.Service}}\\t{{.Status}}\\t{{.Ports}}'")
-    page.say("docker compose logs --no-log-prefix migrate", shown=last(3))
     page.say("docker compose exec -T gateway python -c 'import torch'", shown=last(1), may_fail=True)
     page.say("docker compose exec -T worker sh -c 'id; touch /app/x'", may_fail=True)
     page.say(f"curl -s -o /dev/null -w '%{{http_code}}\\n' {caller.gateway}/jobs")

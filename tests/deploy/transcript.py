@@ -47,7 +47,7 @@ class Transcript:
         sys.stderr.write(answer + "\n")
         if done.returncode and not may_fail:
             sys.exit(f"strop: it failed ({done.returncode}):\n{done.stdout[-6000:]}")
-        self.parts.append(f"```console\n$ {command}\n{answer}\n```")
+        self.parts.append("\n".join(filter(None, ("```console", f"$ {command}", answer, "```"))))
         return done.stdout
 
     def write(self, page: Path) -> None:
