@@ -34,6 +34,7 @@ def server() -> Iterator[S3]:
         weed, "mini", f"-dir={home}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={port}",
         *(f"-{name}.port={number}" for name, number in ports.items()),
         f"-bucket={s3.bucket}", "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-master.volumeSizeLimitMB=64",
+        "-master.telemetry=false",  # by default it reports statistics to its makers
     ]  # fmt: skip
     environment = {**os.environ, "AWS_ACCESS_KEY_ID": s3.key, "AWS_SECRET_ACCESS_KEY": s3.secret}
     with contextlib.ExitStack() as stack:
