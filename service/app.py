@@ -21,6 +21,7 @@ from service.rest.asking import Operations
 from service.rpc import face as rpc
 from service.web import pages
 from service.wire.links import Links, secret
+from service.wire.listening import refuse_taken_port
 from service.wire.shapes import Places
 
 THREADS = 16
@@ -31,7 +32,7 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
     """Wire the gateway by the settings: those of the environment, unless `given`. SystemExit where the gRPC port is taken."""
     chosen = given or settings.load()
     telemetry.configure("gateway", chosen.log_level)
-    rpc.refuse_taken_port(chosen.host, chosen.grpc_port)
+    refuse_taken_port("STROP_GRPC_PORT", chosen.host, chosen.grpc_port)
     database = db.connect(chosen.database_url)
     store = storage.make(chosen.store_url, chosen.s3_endpoint_url, chosen.s3_public_url)
     known = catalogue.load(chosen.catalogue)

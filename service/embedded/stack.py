@@ -7,7 +7,6 @@ import hashlib
 import os
 import secrets
 import shlex
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Never
 from service.embedded import record
 from service.embedded.programs import Program, programs
 from service.settings import Settings
+from service.wire.listening import refuse_taken_port
 
 MAX_SOCKET_PATH = 100
 LEFT_OVER_PATIENCE = 10.0
@@ -46,7 +46,7 @@ def up(settings: Settings) -> Never:
         "STROP_GRPC_PORT": settings.grpc_port,
     }
     for name, port in ports.items():
-        _refuse_taken_port(name, settings.host, port)
+        refuse_taken_port(name, settings.host, port)
 
     broker = _broker_socket(state)
     os.environ |= {
@@ -114,14 +114,3 @@ def _key(settings: Settings, state: Path) -> str:
         path.touch(mode=0o600)
         path.write_text(secrets.token_urlsafe(24))
     return path.read_text().strip()
-
-
-def _refuse_taken_port(name: str, host: str, port: int) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise SystemExit(
-                f"strop: cannot listen on {host}:{port} ({error.strerror}); set {name} to a free port"
-            ) from None

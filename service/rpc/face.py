@@ -1,6 +1,5 @@
 """The gRPC server, in the gateway's event loop and on a port of its own. No TLS: the proxy that ends it for REST does."""
 
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -70,16 +69,3 @@ class Face:
         finally:
             await said.enter_graceful_shutdown()
             await server.stop(GRACE_SECONDS)
-
-
-def refuse_taken_port(host: str, port: int) -> None:
-    """SystemExit with a sentence, before anything has started, where somebody listens there already."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise SystemExit(
-                f"strop: gRPC cannot listen on {host}:{port} ({error.strerror}); set STROP_GRPC_PORT to a free port, "
-                "or to 0 for any"
-            ) from None

@@ -76,9 +76,7 @@ def test_a_taken_grpc_port_stops_it_with_one_sentence(start: Callable[..., Gatew
         gateway = start(grpc_port=port)
         assert gateway.process.wait(60) != 0
     (said,) = gateway.log.read_text().splitlines()
-    assert said.startswith(
-        f"strop: gRPC cannot listen on 127.0.0.1:{port} (Address already in use); set STROP_GRPC_PORT"
-    )
+    assert said.startswith(f"strop: cannot listen on 127.0.0.1:{port} (Address already in use); set STROP_GRPC_PORT")
 
 
 def test_sigterm_ends_watches_and_then_the_process(start: Callable[..., Gateway]) -> None:

@@ -8,7 +8,11 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from strop.v1 import jobs_pb2
 
+from service.domain.errors import InvalidRequest
+from service.domain.recipes import JobRequest
 from service.operations.attempts import Attempts
+from service.rpc import messages
+from service.wire.bodies import parse
 from service.wire.guard import MAX_BODY
 from tests.service.refusals import FINISHED, NO_JOB, REFUSALS, USED, Refusal
 from tests.service.rest.calls import GOOD, Gateway, asked
@@ -84,7 +88,12 @@ class TestMessages:
         request.reward.update(GOOD["reward"])
         answer = refused(rpc.jobs.Create, request, key_of())
         assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
-        assert 1 <= len(answer.problem["errors"]) < 32
+        with pytest.raises(InvalidRequest) as whole:
+            parse(JobRequest, messages.canonical(messages.json_of(request)))
+        named = [each["path"] for each in answer.problem["errors"]]
+        assert named[0] == "prompts.0"
+        assert named == [each.path for each in whole.value.errors[: len(named)]]
+        assert answer.problem["detail"].startswith("prompts.0: ")
         assert answer.problem["detail"].endswith("(and 3500 more)")  # and that no prompt is left
 
     def test_of_emoji_fit_the_trailers_too(self, rpc: Rpc) -> None:
