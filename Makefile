@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE = 1
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo up test test-web page-pictures test-helm test-compose check format migrate openapi proto base hooks clean
+.PHONY: help install install-dev demo up test test-web page-pictures test-helm test-compose check format migrate openapi states proto base hooks clean
 
 # The generated gRPC code, into folder $(1).
 protoc = mkdir -p $(1) && $(BIN)/python -m grpc_tools.protoc -I proto --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) proto/strop/v1/*.proto
@@ -68,6 +68,7 @@ check: $(VENV)/.dev ## Lint, types, import rules, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports importlinter.toml
 	$(BIN)/python -m service.manage openapi --check
+	$(BIN)/python -m service.manage states --check
 	$(BIN)/buf lint
 	@$(call protoc,build/proto)
 	@diff -r -x __pycache__ -x __init__.py build/proto/strop/v1 sdk/strop/v1 || { echo "strop: sdk/strop/v1 is stale; say make proto"; exit 1; }
@@ -80,6 +81,9 @@ format: $(VENV)/.dev ## Format the code
 
 openapi: $(VENV)/.demo ## Write docs/openapi.json anew
 	$(BIN)/python -m service.manage openapi
+
+states: $(VENV)/.demo ## Draw docs/jobs-states.md anew from the transition table
+	$(BIN)/python -m service.manage states
 
 proto: $(VENV)/.dev ## Generate sdk/strop/v1 from proto/
 	@$(call protoc,sdk)

@@ -5,6 +5,7 @@ steward   run the loops that no request asked for, until SIGTERM
 up        start the embedded stack and leave it running until Ctrl-C or SIGTERM
 digest    print what pins a model's folder in the catalogue
 openapi   write docs/openapi.json anew; with --check only say whether it is fresh
+states    write docs/jobs-states.md anew; with --check only say whether it is fresh
 """
 
 import argparse
@@ -17,12 +18,15 @@ from threading import Event
 
 from service import settings, telemetry
 from service.adapters import db, storage, weights
+from service.domain import drawing
 from service.domain.errors import StropError
 from service.operations.attempts import Attempts
 from service.operations.steward import chores, keep_house
 from service.rest import face
 
-OPENAPI = Path(__file__).resolve().parents[1] / "docs" / "openapi.json"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+OPENAPI = DOCS / "openapi.json"
+STATES = DOCS / "jobs-states.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +78,25 @@ def up(arguments: argparse.Namespace) -> int:
 
 
 def openapi(arguments: argparse.Namespace) -> int:
-    made = face.openapi_text()
-    if arguments.check:
-        if OPENAPI.is_file() and OPENAPI.read_text(encoding="utf-8") == made:
-            return 0
-        print("strop: docs/openapi.json is stale; say make openapi", file=sys.stderr)
-        return 1
-    OPENAPI.write_text(made, encoding="utf-8")
-    return 0
+    return _written(OPENAPI, face.openapi_text(), check=arguments.check)
 
 
-def openapi_arguments(parser: argparse.ArgumentParser) -> None:
+def states(arguments: argparse.Namespace) -> int:
+    return _written(STATES, drawing.page(), check=arguments.check)
+
+
+def _written(path: Path, made: str, *, check: bool) -> int:
+    """Write a generated file, or only say whether it is fresh."""
+    if not check:
+        path.write_text(made, encoding="utf-8")
+        return 0
+    if path.is_file() and path.read_text(encoding="utf-8") == made:
+        return 0
+    print(f"strop: docs/{path.name} is stale; say make {path.stem.removeprefix('jobs-')}", file=sys.stderr)
+    return 1
+
+
+def check_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the file is stale")
 
 
@@ -106,7 +118,8 @@ VERBS: dict[str, Verb] = {
     "steward": Verb("run the loops that no request asked for", steward),
     "up": Verb("start the embedded stack", up),
     "digest": Verb("print what pins a model's folder in the catalogue", digest, digest_arguments),
-    "openapi": Verb("write docs/openapi.json anew, or check it", openapi, openapi_arguments),
+    "openapi": Verb("write docs/openapi.json anew, or check it", openapi, check_argument),
+    "states": Verb("write docs/jobs-states.md anew, or check it", states, check_argument),
 }
 
 
