@@ -30,29 +30,44 @@ QUICK = {
 }
 
 
+class Cluster:
+    """A cluster of its own on a port that stays the same; it may be started again after its end."""
+
+    def __init__(self, home: Path) -> None:
+        self._home, self._who = home, _unprivileged(home)
+        self._binaries = _binaries(home, self._who)
+        _initialise(self._binaries, home / "data", self._who)
+        self.port = free_port()
+        self.url = f"postgresql://strop@127.0.0.1:{self.port}"
+
+    def running(self) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+        """It takes queries until the block ends, and ends at once then, as in a crash."""
+        settings = [word for name, value in QUICK.items() for word in ("-c", f"{name}={value}")]
+        return running(
+            [self._binaries / "postgres", "-D", self._home / "data", "-p", str(self.port), *settings],
+            ready=lambda: _takes_queries(self.port),
+            log=self._home / "log",
+            end=signal.SIGQUIT,
+            remedy=REMEDY,
+            **self._who,
+        )
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[Cluster]:
+    """Made, not started; the data folder goes when the block ends."""
+    home = Path(tempfile.mkdtemp(prefix="strop-pg-", dir="/tmp" if os.geteuid() == 0 else None))
+    try:
+        yield Cluster(home)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def server() -> Iterator[str]:
-    """Yields the URL of the cluster, without a database's name; the data folder goes when the block ends."""
-    with contextlib.ExitStack() as stack:
-        home = Path(tempfile.mkdtemp(prefix="strop-pg-", dir="/tmp" if os.geteuid() == 0 else None))
-        stack.callback(shutil.rmtree, home, ignore_errors=True)
-        who = _unprivileged(home)
-        binaries = _binaries(home, who)
-        data = home / "data"
-        _initialise(binaries, data, who)
-        port = free_port()
-        settings = [word for name, value in QUICK.items() for word in ("-c", f"{name}={value}")]
-        stack.enter_context(
-            running(
-                [binaries / "postgres", "-D", data, "-p", str(port), *settings],
-                ready=lambda: _takes_queries(port),
-                log=home / "log",
-                end=signal.SIGQUIT,
-                remedy=REMEDY,
-                **who,
-            )
-        )
-        yield f"postgresql://strop@127.0.0.1:{port}"
+    """Yields the URL of a running cluster, without a database's name."""
+    with cluster() as made, made.running():
+        yield made.url
 
 
 def _unprivileged(home: Path) -> dict[str, Any]:

