@@ -29,7 +29,20 @@ from strop.errors import (
     Unauthenticated,
     Unavailable,
 )
-from strop.records import Artifact, Attempt, Choice, Event, File, Image, Job, JobError, Model, Progress, State
+from strop.records import (
+    Artifact,
+    Attempt,
+    Certificate,
+    Choice,
+    Event,
+    File,
+    Image,
+    Job,
+    JobError,
+    Model,
+    Progress,
+    State,
+)
 
 if TYPE_CHECKING:
     from strop.client import Client
@@ -37,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Artifact",
     "Attempt",
+    "Certificate",
     "Choice",
     "Client",
     "Conflict",

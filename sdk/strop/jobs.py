@@ -40,6 +40,9 @@ class Jobs:
         dtype: str | None = None,
         samples: Mapping[str, Any] | None = None,
         checkpoint_every: int | None = None,
+        max_seconds: float | None = None,
+        max_nfe: int | None = None,
+        needs: Mapping[str, Any] | None = None,
         adapter_name: str | None = None,
         priority: int | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -55,8 +58,8 @@ class Jobs:
         fields = {
             "base_model": base_model, "prompts": prompts, "prompts_file": prompts_file, "reward": reward,
             "method": method, "lora": lora, "steps": steps, "seed": seed, "dtype": dtype, "samples": samples,
-            "checkpoint_every": checkpoint_every, "adapter_name": adapter_name, "priority": priority,
-            "metadata": metadata, **unknown,
+            "checkpoint_every": checkpoint_every, "max_seconds": max_seconds, "max_nfe": max_nfe, "needs": needs,
+            "adapter_name": adapter_name, "priority": priority, "metadata": metadata, **unknown,
         }  # fmt: skip
         request = create_request(fields, idempotency_key or secrets.token_hex(16))
         return _job(self._rpc.call(JobsStub, "Create", request).job)

@@ -55,6 +55,19 @@ class Progress:
     training_nfe: int = 0
     training_fe: float = 0.0
     seconds_left: float | None = None
+    training_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a replay from a stored checkpoint found: it holds where the state at `to_step` has the digest it had."""
+
+    job: str
+    from_step: int
+    to_step: int
+    expected_sha256: str
+    found_sha256: str
+    holds: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +84,23 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A sharpening job. `recipe` is what was posted, every default and name resolved; `adapter` is name@version."""
+    """A job. `recipe` is what was posted, every default and name resolved; `adapter` is name@version.
+
+    `kind`: sharpening, or certificate, which has a `certificate` when it succeeded; `certificates` is what this job's own
+    found. `parent_id`: what it was cloned from, or certifies. `stop_reason`: completed, max_seconds, max_nfe, guard, …
+    """
 
     id: str
     state: State
+    kind: str = "sharpening"
+    parent_id: str | None = None
     created_at: datetime | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     adapter: str | None = None
     error: JobError | None = None
+    stop_reason: str | None = None
+    certificate: Certificate | None = None
+    certificates: tuple[Certificate, ...] = ()
     progress: Progress = field(default_factory=Progress)
     attempts: tuple[Attempt, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)

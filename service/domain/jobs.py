@@ -22,6 +22,16 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Kind(StrEnum):
+    """sharpening makes an adapter; certificate replays steps of its parent and compares the state's digest."""
+
+    SHARPENING = "sharpening"
+    CERTIFICATE = "certificate"
+
+
+CERTIFICATES_SHOWN = 16
+"""With the job that they are about."""
+
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
     State.RUNNING: frozenset({State.PAUSING, State.CANCELLING, State.FINALIZING, State.FAILED, State.QUEUED}),
@@ -78,7 +88,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is. `reward` is the mean over the candidates of the last step; NFE and fe as in docs (Counting)."""
+    """How far a job is. `reward` is the mean over the candidates of the last step; NFE and fe as in docs (Counting).
+
+    `training_seconds`: time spent in steps over all attempts, those that a lost attempt ran in vain too. It goes on from
+    what the claim handed out, and is no part of a checkpoint: a replayed state has the same digest however long it took.
+    """
 
     step: int = 0
     steps: int = 0
@@ -86,6 +100,22 @@ class Progress:
     training_nfe: int = 0
     training_fe: float = 0
     seconds_left: float | None = None
+    training_seconds: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a certificate found: its parent's stored checkpoint `from_step`, run on to `to_step`, has this state there."""
+
+    job: JobId
+    from_step: int
+    to_step: int
+    expected_sha256: str
+    found_sha256: str
+
+    @property
+    def holds(self) -> bool:
+        return self.found_sha256 == self.expected_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +135,15 @@ class Job:
     event_count: int = 0
     version: int = 0
     """Goes up with every visible change: what an ETag is made of."""
+    kind: Kind = Kind.SHARPENING
+    parent: JobId | None = None
+    """The job that this one was cloned from, or that it certifies."""
+    stop_reason: str | None = None
+    """Why a job that succeeded ended when it did: completed, or max_seconds, max_nfe, … where it stopped early."""
+    certificate: Certificate | None = None
+    """Of a certificate that succeeded."""
+    certificates: tuple[Certificate, ...] = ()
+    """What this job's own certificates found, the newest first, at most CERTIFICATES_SHOWN."""
     failures: int = 0
     """Counted attempts that ended badly since the submit or the last retry; hand-backs and pauses are not among them."""
 

@@ -16,7 +16,7 @@ from service.domain.adapters import AdapterVersion
 from service.domain.artifacts import Artifact, Kind
 from service.domain.files import File
 from service.domain.ids import Fence, FileId, JobId, TenantId
-from service.domain.jobs import Event, Job, JobError, Progress, State
+from service.domain.jobs import Certificate, Event, Job, JobError, Progress, State
 from service.domain.offers import Offers
 from service.domain.pages import Position
 from service.domain.recipes import Recipe
@@ -86,6 +86,9 @@ class JobWriter(JobReader, Protocol):
     def move(self, job: Held, to: State, *, error: JobError | None, failures: int, wait_seconds: float) -> None:
         """Write the new state of a job whose row is held; `wait_seconds` matter only on the way to `queued`."""
 
+    def certify(self, job: Held, found: Certificate) -> None:
+        """End a held certificate as succeeded, with what it found."""
+
     def place_attempt(self, job: Held, device: str) -> None:
         """Note the device that the attempt's child found itself on."""
 
@@ -133,7 +136,7 @@ class AdapterReader(Protocol):
 
 
 class AdapterWriter(AdapterReader, Protocol):
-    def publish(self, job: Held, base_model: str, file: Artifact, manifest: Artifact) -> AdapterVersion:
+    def publish(self, job: Held, base_model: str, file: Artifact, manifest: Artifact, reason: str) -> AdapterVersion:
         """Take the adapter's next version and end the held job as succeeded, with its manifest: job first, then adapter."""
 
 

@@ -5,13 +5,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from service.domain.catalogue import BaseModelEntry, RewardModelEntry
-from service.domain.methods import Method
+from service.domain.methods import Method, SharpeningRLHF
 from service.domain.rewards import Reward
 
 MAX_PROMPT_LENGTH = 2_000
 MAX_PROMPTS = 100_000
 MAX_METADATA_PAIRS = 16
 NAME = r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$"
+LABEL = r"^[A-Za-z0-9][A-Za-z0-9._=/-]{0,62}$"
+CERTIFICATE_PRIORITY = -5
+"""Of certificates, unless their poster says otherwise: they wait behind training."""
 
 PromptText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT_LENGTH)]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -46,6 +49,19 @@ class Samples(BaseModel):
     num_inference_steps: int = Field(default=10, ge=1, le=200, description="Sampler steps of the samples.")
 
 
+class Needs(BaseModel):
+    """What the job needs of a worker beside the base model's family and the reward: a worker that lacks it passes it over."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    memory_gib: float | None = Field(
+        default=None, gt=0, le=10_000, description="Memory of the device in GiB, at least; null: whatever there is."
+    )
+    labels: tuple[Annotated[str, StringConstraints(pattern=LABEL)], ...] = Field(
+        default=(), max_length=16, description="Labels that the worker must carry, as its operator gave them."
+    )
+
+
 class JobRequest(BaseModel):
     """The body of `POST /jobs`."""
 
@@ -61,7 +77,9 @@ class JobRequest(BaseModel):
         description="Id of an uploaded text or JSONL file, instead of `prompts`.",
     )
     reward: Reward = Field(description="What is searched for.")
-    method: Method = Field(default_factory=lambda: Method(type="sharpening-rlhf"), description="How it is trained on.")
+    method: Method = Field(
+        default_factory=lambda: SharpeningRLHF(type="sharpening-rlhf"), description="How it is trained on."
+    )
     lora: Lora = Field(default_factory=Lora, description="The adapter's layout.")
     steps: int = Field(default=60, ge=1, le=100_000, description="Optimiser steps.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of every source of chance.")
@@ -70,6 +88,19 @@ class JobRequest(BaseModel):
     )
     samples: Samples = Field(default_factory=Samples, description="Pictures drawn while the job trains.")
     checkpoint_every: int = Field(default=10, ge=1, le=100_000, description="Steps between checkpoints.")
+    max_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=31_536_000,
+        description="Budget: seconds of training over all attempts, waiting not counted; then the job ends with its adapter.",
+    )
+    max_nfe: int | None = Field(
+        default=None,
+        ge=1,
+        lt=2**53,
+        description="Budget: denoiser forwards of training; the job ends with its adapter after the step that reaches it.",
+    )
+    needs: Needs = Field(default_factory=Needs, description="What the job needs of a worker.")
     adapter_name: str | None = Field(
         default=None, pattern=NAME, description="Name of the adapter; default: the job's id. Versions count up."
     )
@@ -85,17 +116,42 @@ class JobRequest(BaseModel):
         return self
 
 
+class Replay(BaseModel):
+    """What a certificate's worker does: from a stored checkpoint of the parent, run on to `to_step`, and digest the state.
+
+    The checkpoint is the parent's artifact of that step and fence; `expected_sha256` is the digest of the parent's
+    checkpoint at `to_step`. Nothing is kept but the digest that was found.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    checkpoint_step: int = Field(ge=0)
+    checkpoint_fence: int = Field(ge=1)
+    to_step: int = Field(ge=1)
+    expected_sha256: str
+
+
 class Recipe(JobRequest):
-    """A request with every name resolved: what the job was posted with, whatever the catalogue says later."""
+    """A request with every name resolved: what the job was posted with, whatever the catalogue says later.
+
+    `parent_id`: the job that this one was cloned from, or that it certifies. `replay`: only in a certificate, whose other
+    fields are its parent's.
+    """
 
     base: BaseModelEntry
     reward_model: RewardModelEntry | None = None
     prompts_sha256: str
     prompt_count: int
+    parent_id: str | None = None
+    replay: Replay | None = None
+
+    @property
+    def kind(self) -> Literal["sharpening", "certificate"]:
+        return "certificate" if self.replay else "sharpening"
 
     def public(self) -> dict[str, Any]:
         """The recipe as callers see it: no prompts (they may be many) beyond their count and hash, no source paths."""
-        shown: dict[str, Any] = self.model_dump(mode="json", exclude={"base", "reward_model"})
+        shown: dict[str, Any] = self.model_dump(mode="json", exclude={"base", "reward_model", "parent_id", "replay"})
         if self.prompts is not None and len(self.prompts) > 32:
             shown["prompts"] = list(self.prompts[:32])
         shown["base"] = self.base.public()

@@ -17,7 +17,7 @@ from service.domain.ids import Fence, FileId, JobId
 from service.domain.jobs import Event, Job, JobError, Progress, State, after_lost_attempt
 from service.domain.offers import Offers
 from service.domain.ports import Database, Deed, Held, Store
-from service.operations import finishing, prompt_files, stowing
+from service.operations import certifying, finishing, prompt_files, stowing
 from service.operations.moves import Limits, lose, move, reap
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -25,7 +25,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job that is now this worker's, until the lease ends. `checkpoints` are all that there are, the newest first."""
+    """A job that is now this worker's, until the lease ends. `checkpoints` are all that there are, the newest first.
+
+    A certificate has one at most: its parent's, that its recipe's `replay` names. Without it there is nothing to replay.
+    """
 
     job: Job
     lease_seconds: float
@@ -134,6 +137,13 @@ class Attempts:
         manifest = finishing.write_manifest(self._store, job, kept, spent, code_version)
         return finishing.end(self._database, job, adapter, manifest, reason)
 
+    def certify(self, job_id: JobId, fence: Fence, *, found_sha256: str, training_nfe: int, training_fe: float) -> Job:
+        """End a certificate, whether it holds or not. Raises InvalidTransition as `succeed` does."""
+        return certifying.certify(
+            self._database, job_id, fence,
+            found_sha256=found_sha256, training_nfe=training_nfe, training_fe=training_fe,
+        )  # fmt: skip
+
     def fail(self, job_id: JobId, fence: Fence, error: JobError, *, cause: str, retry: bool) -> Job:
         """End a counted attempt: queued again after a wait where `retry` and attempts are left, else failed with the error."""
         with self._database.write() as unit:
@@ -168,7 +178,7 @@ class Attempts:
     def _brief(self, held: Held) -> Claim:
         with self._database.read() as unit:
             job = _whole(unit.jobs.get(held.tenant, held.id))
-            checkpoints = unit.artifacts.of(held.tenant, held.id, Kind.CHECKPOINT)
+            checkpoints = certifying.checkpoints(unit, job)
             named = FileId(job.recipe.prompts_file or "")
             file = unit.files.get(held.tenant, named) if named else None
         if job.recipe.prompts is not None:

@@ -95,7 +95,7 @@ def end(database: Database, job: Job, adapter: Artifact, manifest: StoredManifes
             held, name=MANIFEST, kind=Kind.MANIFEST, step=job.progress.step,
             key=manifest.key, bytes=manifest.bytes, sha256=manifest.sha256,
         )  # fmt: skip
-        version = unit.adapters.publish(held, job.recipe.base.name, adapter, row)
+        version = unit.adapters.publish(held, job.recipe.base.name, adapter, row, reason)
         unit.jobs.end_attempt(held, "succeeded")
         data = {"adapter": version.reference, "manifest_sha256": manifest.sha256, "reason": reason}
         unit.events.append(job.id, job.fence, Deed("job.succeeded", data, job.progress.step))

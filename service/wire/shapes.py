@@ -50,6 +50,7 @@ class Progress(BaseModel):
     reward: float | None = Field(description="Mean over the candidates of the last step.")
     training_nfe: int = Field(description="Denoiser forwards so far, counted.")
     training_fe: float = Field(description="Forward-equivalents so far: NFE + b × gradient forwards.")
+    training_seconds: float = Field(description="Spent in training steps over all attempts; waiting is not counted.")
     seconds_left: float | None
 
 
@@ -64,16 +65,45 @@ class Attempt(BaseModel):
     cause: str | None = Field(description="How it ended: succeeded, lease_lost, child_crashed, handed_back, …")
 
 
+class Certificate(BaseModel):
+    """What a replay from a stored checkpoint found."""
+
+    job: str = Field(description="The certificate's own job.")
+    from_step: int = Field(description="The stored checkpoint that the replay began with.")
+    to_step: int = Field(description="The stored checkpoint whose digest it had to meet.")
+    expected_sha256: str
+    found_sha256: str
+    holds: bool = Field(description="True: the digests are the same.")
+
+    @classmethod
+    def of(cls, found: jobs.Certificate) -> "Certificate":
+        return cls(
+            job=found.job,
+            from_step=found.from_step,
+            to_step=found.to_step,
+            expected_sha256=found.expected_sha256,
+            found_sha256=found.found_sha256,
+            holds=found.holds,
+        )
+
+
 class Job(BaseModel):
-    """A sharpening job."""
+    """A job: sharpening, or a certificate of one."""
 
     id: str
     object: Literal["job"] = "job"
+    kind: jobs.Kind = Field(description="sharpening makes an adapter; certificate replays steps of its parent.")
+    parent_id: str | None = Field(description="The job that this one was cloned from, or that it certifies.")
     state: State
     created_at: Moment
     recipe: dict[str, Any] = Field(description="What was posted, every default and name resolved.")
     adapter: str | None = Field(description="What it made: name@version; null until it has succeeded.")
     error: Error | None
+    stop_reason: str | None = Field(
+        description="Of a job that succeeded: completed, or what ended it early: max_seconds, max_nfe, guard, …"
+    )
+    certificate: Certificate | None = Field(description="Of a certificate that succeeded: what it found.")
+    certificates: list[Certificate] = Field(description="What this job's own certificates found, the newest first.")
     progress: Progress
     attempts: list[Attempt]
     metadata: dict[str, str]
@@ -83,17 +113,23 @@ class Job(BaseModel):
         done = job.progress
         return cls(
             id=job.id,
+            kind=job.kind,
+            parent_id=job.parent,
             state=job.state,
             created_at=job.created_at,
             recipe=job.recipe.public(),
             adapter=job.adapter,
             error=Error(code=job.error.code, message=job.error.message) if job.error else None,
+            stop_reason=job.stop_reason,
+            certificate=Certificate.of(job.certificate) if job.certificate else None,
+            certificates=[Certificate.of(each) for each in job.certificates],
             progress=Progress(
                 step=done.step,
                 steps=done.steps or job.recipe.steps,
                 reward=done.reward,
                 training_nfe=done.training_nfe,
                 training_fe=done.training_fe,
+                training_seconds=done.training_seconds,
                 seconds_left=done.seconds_left,
             ),
             attempts=[

@@ -9,7 +9,7 @@ import strop
 
 def test_the_names() -> None:
     assert sorted(strop.__all__) == strop.__all__ == [
-        "Artifact", "Attempt", "Choice", "Client", "Conflict", "Damaged", "Event", "FieldError", "File", "Image",
+        "Artifact", "Attempt", "Certificate", "Choice", "Client", "Conflict", "Damaged", "Event", "FieldError", "File", "Image",
         "InvalidRequest", "Job", "JobCancelled", "JobEnded", "JobError", "JobFailed", "Model", "NotFound",
         "PermissionDenied", "Progress", "RateLimited", "State", "StropError", "TooLarge", "Unauthenticated",
         "Unavailable",

@@ -12,15 +12,25 @@ from strop.v1.choices_pb2 import Choice
 SAID = {
     "id": "job_1",
     "object": "job",
+    "kind": "sharpening",
+    "parent_id": None,
     "state": "running",
     "created_at": "2026-01-02T03:04:05.678Z",
     "recipe": {"base_model": "shapes"},
     "adapter": None,
     "error": None,
-    "progress": {"step": 3, "steps": 9, "reward": 0.5, "training_nfe": 24, "training_fe": 28.5, "seconds_left": None},
+    "stop_reason": None,
+    "certificate": None,
+    "certificates": [
+        {"job": "job_2", "from_step": 1, "to_step": 2, "expected_sha256": "a", "found_sha256": "a", "holds": True}
+    ],
+    "progress": {
+        "step": 3, "steps": 9, "reward": 0.5, "training_nfe": 24, "training_fe": 28.5, "training_seconds": 7.5,
+        "seconds_left": None,
+    },
     "attempts": [{"fence": 1, "worker": "w", "device": "cpu", "started_at": "2026-01-02T03:04:06Z", "ended_at": None}],
     "metadata": {"who": "me"},
-}
+}  # fmt: skip
 
 
 def test_a_job_is_read_whole() -> None:

@@ -35,7 +35,7 @@ JOB_STATE_FAILED: JobState
 JOB_STATE_CANCELLED: JobState
 
 class JobsCreateRequest(_message.Message):
-    __slots__ = ("base_model", "prompts", "prompts_file", "reward", "method", "lora", "steps", "seed", "dtype", "samples", "checkpoint_every", "adapter_name", "priority", "metadata", "idempotency_key")
+    __slots__ = ("base_model", "prompts", "prompts_file", "reward", "method", "lora", "steps", "seed", "dtype", "samples", "checkpoint_every", "adapter_name", "priority", "metadata", "idempotency_key", "max_seconds", "max_nfe", "needs")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,9 @@ class JobsCreateRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    MAX_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_NFE_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_FIELD_NUMBER: _ClassVar[int]
     base_model: str
     prompts: _containers.RepeatedScalarFieldContainer[str]
     prompts_file: str
@@ -73,7 +76,10 @@ class JobsCreateRequest(_message.Message):
     priority: int
     metadata: _containers.ScalarMap[str, str]
     idempotency_key: str
-    def __init__(self, base_model: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., prompts_file: _Optional[str] = ..., reward: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., method: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., lora: _Optional[_Union[Lora, _Mapping]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., dtype: _Optional[str] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., checkpoint_every: _Optional[int] = ..., adapter_name: _Optional[str] = ..., priority: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+    max_seconds: float
+    max_nfe: int
+    needs: Needs
+    def __init__(self, base_model: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., prompts_file: _Optional[str] = ..., reward: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., method: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., lora: _Optional[_Union[Lora, _Mapping]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., dtype: _Optional[str] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., checkpoint_every: _Optional[int] = ..., adapter_name: _Optional[str] = ..., priority: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., max_seconds: _Optional[float] = ..., max_nfe: _Optional[int] = ..., needs: _Optional[_Union[Needs, _Mapping]] = ...) -> None: ...
 
 class JobsCreateResponse(_message.Message):
     __slots__ = ("job", "replayed")
@@ -151,6 +157,14 @@ class Lora(_message.Message):
     targets: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, rank: _Optional[int] = ..., targets: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class Needs(_message.Message):
+    __slots__ = ("memory_gib", "labels")
+    MEMORY_GIB_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    memory_gib: float
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, memory_gib: _Optional[float] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class Samples(_message.Message):
     __slots__ = ("every", "prompts", "guidance", "num_inference_steps")
     EVERY_FIELD_NUMBER: _ClassVar[int]
@@ -164,7 +178,7 @@ class Samples(_message.Message):
     def __init__(self, every: _Optional[int] = ..., prompts: _Optional[_Iterable[str]] = ..., guidance: _Optional[float] = ..., num_inference_steps: _Optional[int] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "state", "created_at", "recipe", "adapter", "error", "progress", "attempts", "metadata")
+    __slots__ = ("id", "state", "created_at", "recipe", "adapter", "error", "progress", "attempts", "metadata", "kind", "parent_id", "stop_reason", "certificate", "certificates")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -181,6 +195,11 @@ class Job(_message.Message):
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PARENT_ID_FIELD_NUMBER: _ClassVar[int]
+    STOP_REASON_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
     id: str
     state: JobState
     created_at: _timestamp_pb2.Timestamp
@@ -190,10 +209,31 @@ class Job(_message.Message):
     progress: Progress
     attempts: _containers.RepeatedCompositeFieldContainer[Attempt]
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., adapter: _Optional[str] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    kind: str
+    parent_id: str
+    stop_reason: str
+    certificate: Certificate
+    certificates: _containers.RepeatedCompositeFieldContainer[Certificate]
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., adapter: _Optional[str] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., kind: _Optional[str] = ..., parent_id: _Optional[str] = ..., stop_reason: _Optional[str] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ..., certificates: _Optional[_Iterable[_Union[Certificate, _Mapping]]] = ...) -> None: ...
+
+class Certificate(_message.Message):
+    __slots__ = ("job", "from_step", "to_step", "expected_sha256", "found_sha256", "holds")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    FROM_STEP_FIELD_NUMBER: _ClassVar[int]
+    TO_STEP_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_SHA256_FIELD_NUMBER: _ClassVar[int]
+    FOUND_SHA256_FIELD_NUMBER: _ClassVar[int]
+    HOLDS_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    from_step: int
+    to_step: int
+    expected_sha256: str
+    found_sha256: str
+    holds: bool
+    def __init__(self, job: _Optional[str] = ..., from_step: _Optional[int] = ..., to_step: _Optional[int] = ..., expected_sha256: _Optional[str] = ..., found_sha256: _Optional[str] = ..., holds: _Optional[bool] = ...) -> None: ...
 
 class Recipe(_message.Message):
-    __slots__ = ("base_model", "prompts", "prompts_file", "reward", "method", "lora", "steps", "seed", "dtype", "samples", "checkpoint_every", "adapter_name", "priority", "metadata", "base", "reward_model", "prompts_sha256", "prompt_count")
+    __slots__ = ("base_model", "prompts", "prompts_file", "reward", "method", "lora", "steps", "seed", "dtype", "samples", "checkpoint_every", "adapter_name", "priority", "metadata", "base", "reward_model", "prompts_sha256", "prompt_count", "max_seconds", "max_nfe", "needs")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -219,6 +259,9 @@ class Recipe(_message.Message):
     REWARD_MODEL_FIELD_NUMBER: _ClassVar[int]
     PROMPTS_SHA256_FIELD_NUMBER: _ClassVar[int]
     PROMPT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MAX_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_NFE_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_FIELD_NUMBER: _ClassVar[int]
     base_model: str
     prompts: _containers.RepeatedScalarFieldContainer[str]
     prompts_file: str
@@ -237,7 +280,10 @@ class Recipe(_message.Message):
     reward_model: _struct_pb2.Struct
     prompts_sha256: str
     prompt_count: int
-    def __init__(self, base_model: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., prompts_file: _Optional[str] = ..., reward: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., method: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., lora: _Optional[_Union[Lora, _Mapping]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., dtype: _Optional[str] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., checkpoint_every: _Optional[int] = ..., adapter_name: _Optional[str] = ..., priority: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ..., base: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., reward_model: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., prompts_sha256: _Optional[str] = ..., prompt_count: _Optional[int] = ...) -> None: ...
+    max_seconds: float
+    max_nfe: int
+    needs: Needs
+    def __init__(self, base_model: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., prompts_file: _Optional[str] = ..., reward: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., method: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., lora: _Optional[_Union[Lora, _Mapping]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., dtype: _Optional[str] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., checkpoint_every: _Optional[int] = ..., adapter_name: _Optional[str] = ..., priority: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ..., base: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., reward_model: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., prompts_sha256: _Optional[str] = ..., prompt_count: _Optional[int] = ..., max_seconds: _Optional[float] = ..., max_nfe: _Optional[int] = ..., needs: _Optional[_Union[Needs, _Mapping]] = ...) -> None: ...
 
 class JobError(_message.Message):
     __slots__ = ("code", "message")
@@ -248,20 +294,22 @@ class JobError(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ("step", "steps", "reward", "training_nfe", "training_fe", "seconds_left")
+    __slots__ = ("step", "steps", "reward", "training_nfe", "training_fe", "seconds_left", "training_seconds")
     STEP_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     REWARD_FIELD_NUMBER: _ClassVar[int]
     TRAINING_NFE_FIELD_NUMBER: _ClassVar[int]
     TRAINING_FE_FIELD_NUMBER: _ClassVar[int]
     SECONDS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_SECONDS_FIELD_NUMBER: _ClassVar[int]
     step: int
     steps: int
     reward: float
     training_nfe: int
     training_fe: float
     seconds_left: float
-    def __init__(self, step: _Optional[int] = ..., steps: _Optional[int] = ..., reward: _Optional[float] = ..., training_nfe: _Optional[int] = ..., training_fe: _Optional[float] = ..., seconds_left: _Optional[float] = ...) -> None: ...
+    training_seconds: float
+    def __init__(self, step: _Optional[int] = ..., steps: _Optional[int] = ..., reward: _Optional[float] = ..., training_nfe: _Optional[int] = ..., training_fe: _Optional[float] = ..., seconds_left: _Optional[float] = ..., training_seconds: _Optional[float] = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("fence", "worker", "device", "started_at", "ended_at", "cause")

@@ -33,7 +33,7 @@ class AdapterRows:
 
 
 class AdapterWrites(AdapterRows):
-    def publish(self, job: Held, base_model: str, file: Artifact, manifest: Artifact) -> AdapterVersion:
+    def publish(self, job: Held, base_model: str, file: Artifact, manifest: Artifact, reason: str) -> AdapterVersion:
         name = self._connection.execute(select(jobs.c.adapter_name).where(jobs.c.id == job.id)).scalar_one()
         version = self._next_version(job.tenant, name)
         self._connection.execute(
@@ -45,8 +45,11 @@ class AdapterWrites(AdapterRows):
         )  # fmt: skip
         succeeded = {"state": State.SUCCEEDED, "lease_until": None, "seconds_left": None, "adapter_version": version}
         manifested = {"manifest_key": manifest.key, "manifest_sha256": manifest.sha256}
+        stopped = {"stop_reason": reason}
         changed = {"version": jobs.c.version + 1, "updated_at": Now()}
-        self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(**succeeded, **manifested, **changed))
+        self._connection.execute(
+            update(jobs).where(jobs.c.id == job.id).values(**succeeded, **manifested, **stopped, **changed)
+        )
         published = self.find(job.tenant, name, version)
         assert published is not None
         return published

@@ -34,6 +34,7 @@ class EventWrites(EventRows):
             counted = counted.values(
                 step=progress.step, reward=progress.reward, training_nfe=progress.training_nfe,
                 training_fe=progress.training_fe, seconds_left=progress.seconds_left,
+                training_seconds=progress.training_seconds,
             )  # fmt: skip
         return self._write(counted, job, fence, deed)
 

@@ -1,5 +1,6 @@
 """Writing jobs: the claim, the lease, and every change of state. A row is held from its lock to the unit's end."""
 
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Update, exists, func, insert, select, update
@@ -9,7 +10,7 @@ from service.adapters.db.tables import attempts, job_needs, jobs
 from service.adapters.db.types import Later, Now
 from service.domain.errors import FenceLost
 from service.domain.ids import Fence, JobId, TenantId
-from service.domain.jobs import JobError, State
+from service.domain.jobs import Certificate, JobError, State
 from service.domain.offers import Offers, needs
 from service.domain.ports import Held, Submission
 
@@ -22,7 +23,8 @@ class JobWrites(JobRows):
                 id=submission.id, tenant_id=submission.tenant, state=State.QUEUED, priority=recipe.priority,
                 recipe=recipe.model_dump(mode="json"), adapter_name=submission.adapter_name,
                 created_at=Now(), updated_at=Now(), version=1, fence=0, failures=0, not_before=Now(), event_count=0,
-                step=0, steps=recipe.steps, training_nfe=0, training_fe=0,
+                step=0, steps=recipe.replay.to_step if recipe.replay else recipe.steps, training_nfe=0, training_fe=0,
+                training_seconds=0, kind=recipe.kind, parent_id=recipe.parent_id,
             )
         )  # fmt: skip
         of_job = {"job_id": submission.id, "tenant_id": submission.tenant}
@@ -75,6 +77,13 @@ class JobWrites(JobRows):
         moved = self._connection.execute(update(jobs).where(*as_read).values(**values))
         if moved.rowcount != 1:
             raise RuntimeError(f"{job.id} left {job.state} although its row was held")
+
+    def certify(self, job: Held, found: Certificate) -> None:
+        stored = asdict(found)
+        del stored["job"]
+        ended = {"state": State.SUCCEEDED, "lease_until": None, "seconds_left": None, "stop_reason": "completed"}
+        changed = {"version": jobs.c.version + 1, "updated_at": Now()}
+        self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(certificate=stored, **ended, **changed))
 
     def place_attempt(self, job: Held, device: str) -> None:
         running = attempts.c.job_id == job.id, attempts.c.fence == job.fence

@@ -4,12 +4,22 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Column, Connection, Row, Select, and_, literal, select, tuple_
+from sqlalchemy import Column, Connection, Row, Select, and_, func, literal, select, tuple_
 
 from service.adapters.db.tables import attempts, jobs
 from service.domain.errors import Damaged, FenceLost
 from service.domain.ids import Fence, JobId, TenantId
-from service.domain.jobs import OWNED, Attempt, Job, JobError, Progress, State
+from service.domain.jobs import (
+    CERTIFICATES_SHOWN,
+    OWNED,
+    Attempt,
+    Certificate,
+    Job,
+    JobError,
+    Kind,
+    Progress,
+    State,
+)
 from service.domain.pages import Position
 from service.domain.ports import Held
 from service.domain.recipes import Recipe
@@ -58,7 +68,7 @@ class JobRows:
         return loaded[0] if loaded else None
 
     def _load(self, rows: Sequence[Row[Any]]) -> list[Job]:
-        """Jobs with their attempts: two statements for however many."""
+        """Jobs with their attempts and what their certificates found: three statements for however many."""
         tried: dict[str, list[Attempt]] = {row.id: [] for row in rows}
         if rows:
             statement = select(attempts).where(attempts.c.job_id.in_(list(tried))).order_by(attempts.c.fence)
@@ -66,10 +76,23 @@ class JobRows:
                 tried[row.job_id].append(
                     Attempt(Fence(row.fence), row.worker, row.device, row.started_at, row.ended_at, row.cause)
                 )
-        return [_job(row, tried[row.id]) for row in rows]
+        found = self._certificates(list(tried)) if rows else {}
+        return [_job(row, tried[row.id], found.get(row.id, ())) for row in rows]
+
+    def _certificates(self, parents: list[str]) -> dict[str, list[Certificate]]:
+        newest = func.row_number().over(partition_by=jobs.c.parent_id, order_by=jobs.c.created_at.desc())
+        theirs = (
+            select(jobs.c.id, jobs.c.parent_id, jobs.c.certificate, newest.label("rank"))
+            .where(jobs.c.parent_id.in_(parents), jobs.c.certificate.is_not(None)).subquery()
+        )  # fmt: skip
+        shown = select(theirs).where(theirs.c.rank <= CERTIFICATES_SHOWN).order_by(theirs.c.rank)
+        found: dict[str, list[Certificate]] = {}
+        for row in self._connection.execute(shown):
+            found.setdefault(row.parent_id, []).append(_certificate(row))
+        return found
 
 
-def _job(row: Row[Any], tried: Iterable[Attempt]) -> Job:
+def _job(row: Row[Any], tried: Iterable[Attempt], certificates: Iterable[Certificate]) -> Job:
     try:
         recipe = Recipe.model_validate(row.recipe)
     except ValidationError as error:
@@ -82,12 +105,23 @@ def _job(row: Row[Any], tried: Iterable[Attempt]) -> Job:
         created_at=row.created_at,
         updated_at=row.updated_at,
         fence=Fence(row.fence),
-        progress=Progress(row.step, row.steps, row.reward, row.training_nfe, row.training_fe, row.seconds_left),
+        progress=Progress(
+            row.step, row.steps, row.reward, row.training_nfe, row.training_fe, row.seconds_left, row.training_seconds
+        ),
         adapter=f"{row.adapter_name}@{row.adapter_version}" if row.adapter_version else None,
         error=JobError(row.error_code, row.error_message) if row.error_code else None,
         attempts=tuple(tried),
         metadata=recipe.metadata,
         event_count=row.event_count,
         version=row.version,
+        kind=Kind(row.kind),
+        parent=JobId(row.parent_id) if row.parent_id else None,
+        stop_reason=row.stop_reason,
+        certificate=_certificate(row) if row.certificate else None,
+        certificates=tuple(certificates),
         failures=row.failures,
     )
+
+
+def _certificate(row: Row[Any]) -> Certificate:
+    return Certificate(job=JobId(row.id), **row.certificate)

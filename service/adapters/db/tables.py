@@ -62,18 +62,27 @@ jobs = Table(
     Column("seconds_left", Float),
     Column("error_code", String(64)),
     Column("error_message", Text),
+    Column("kind", String(16), nullable=False),
+    Column("parent_id", ForeignKey("jobs.id")),
+    Column("stop_reason", String(32)),
+    Column("training_seconds", Float, nullable=False),
+    Column("certificate", JSON(none_as_null=True)),
     CheckConstraint("(state = 'queued') = (not_before IS NOT NULL)", name="queued_has_not_before"),
     CheckConstraint(
         "(state IN ('running', 'pausing', 'cancelling', 'finalizing')) = (lease_until IS NOT NULL)",
         name="owned_has_lease",
     ),
-    CheckConstraint("(state = 'succeeded') = (adapter_version IS NOT NULL)", name="succeeded_has_adapter"),
+    CheckConstraint(
+        "(state = 'succeeded') = (adapter_version IS NOT NULL OR certificate IS NOT NULL)", name="succeeded_has_result"
+    ),
 )
 Index("ix_jobs_page", jobs.c.tenant_id, jobs.c.created_at, jobs.c.id)
 Index("ix_jobs_state_page", jobs.c.tenant_id, jobs.c.state, jobs.c.created_at, jobs.c.id)
+Index("ix_jobs_kind_page", jobs.c.tenant_id, jobs.c.kind, jobs.c.created_at, jobs.c.id)
 for _name, _columns, _where in (
     ("ix_jobs_queued", (jobs.c.priority, jobs.c.created_at, jobs.c.not_before), jobs.c.not_before.is_not(None)),
     ("ix_jobs_owned", (jobs.c.lease_until, jobs.c.tenant_id), jobs.c.lease_until.is_not(None)),
+    ("ix_jobs_children", (jobs.c.parent_id, jobs.c.created_at), jobs.c.parent_id.is_not(None)),
 ):
     Index(_name, *_columns, postgresql_where=_where, sqlite_where=_where)
 

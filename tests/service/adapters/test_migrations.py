@@ -25,13 +25,13 @@ def test_migrated_database_equals_the_tables(database: SqlDatabase) -> None:
 def test_checks_and_partial_indexes_are_the_same(database: SqlDatabase) -> None:
     looked = inspect(database.engine)
     assert {check["name"] for check in looked.get_check_constraints("jobs")} == {
-        "ck_jobs_queued_has_not_before", "ck_jobs_owned_has_lease", "ck_jobs_succeeded_has_adapter",
+        "ck_jobs_queued_has_not_before", "ck_jobs_owned_has_lease", "ck_jobs_succeeded_has_result",
     }  # fmt: skip
     where = f"{database.engine.dialect.name}_where"
     partial = {
         index["name"] for index in looked.get_indexes("jobs") if index.get("dialect_options", {}).get(where) is not None
     }
-    assert partial == {"ix_jobs_queued", "ix_jobs_owned"}
+    assert partial == {"ix_jobs_queued", "ix_jobs_owned", "ix_jobs_children"}
 
 
 def test_every_table_has_a_tenant() -> None:

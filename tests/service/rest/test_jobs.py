@@ -8,7 +8,10 @@ from service.domain.jobs import JobError, Progress
 from service.operations.attempts import Attempts
 from tests.service.rest.calls import OFFERS, Gateway
 
-SHAPE = {"id", "object", "state", "created_at", "recipe", "adapter", "error", "progress", "attempts", "metadata"}
+SHAPE = {
+    "id", "object", "kind", "parent_id", "state", "created_at", "recipe", "adapter", "error", "stop_reason", "certificate",
+    "certificates", "progress", "attempts", "metadata",
+}  # fmt: skip
 
 
 class TestCreate:
@@ -28,6 +31,7 @@ class TestCreate:
             "reward": None,
             "training_nfe": 0,
             "training_fe": 0,
+            "training_seconds": 0,
             "seconds_left": None,
         }
 

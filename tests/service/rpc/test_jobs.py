@@ -10,7 +10,7 @@ from service.domain.ids import JobId
 from service.domain.jobs import JobError, Progress, State
 from service.domain.methods import METHODS
 from service.domain.principals import LOCAL
-from service.domain.recipes import JobRequest, Lora, Recipe, Samples
+from service.domain.recipes import JobRequest, Lora, Needs, Recipe, Samples
 from service.domain.rewards import REWARDS
 from service.rpc import messages
 from service.wire import problems, shapes
@@ -154,10 +154,11 @@ def test_the_proto_has_every_field_of_the_shapes_and_no_other() -> None:
     assert names(jobs_pb2.JobsCreateRequest) - {"idempotency_key"} == JobRequest.model_fields.keys()
     assert names(jobs_pb2.Lora) == Lora.model_fields.keys()
     assert names(jobs_pb2.Samples) == Samples.model_fields.keys()
-    assert names(jobs_pb2.Recipe) == Recipe.model_fields.keys()
+    assert names(jobs_pb2.Needs) == Needs.model_fields.keys()
+    assert names(jobs_pb2.Recipe) == Recipe.model_fields.keys() - {"parent_id", "replay"}  # the job shows these itself
     for message, shape in (
         (jobs_pb2.Job, shapes.Job), (jobs_pb2.JobError, shapes.Error), (jobs_pb2.Progress, shapes.Progress),
-        (jobs_pb2.Attempt, shapes.Attempt), (jobs_pb2.Event, shapes.Event), (models_pb2.Model, shapes.Model),
+        (jobs_pb2.Certificate, shapes.Certificate), (jobs_pb2.Attempt, shapes.Attempt), (jobs_pb2.Event, shapes.Event), (models_pb2.Model, shapes.Model),
         (problems_pb2.Problem, problems.Problem), (problems_pb2.FieldProblem, problems.FieldProblem),
     ):  # fmt: skip
         assert names(message) == shape.model_fields.keys() - {"object"}

@@ -1,0 +1,54 @@
+"""A certificate, from its worker's side: which checkpoint it begins with, and how it ends: with a digest, and no adapter."""
+
+from dataclasses import replace
+
+from service.domain.artifacts import Artifact, Kind
+from service.domain.errors import Conflict
+from service.domain.ids import Fence, JobId
+from service.domain.jobs import Certificate, Job, State, check_transition
+from service.domain.ports import Database, Deed, ReadUnit
+
+
+def checkpoints(unit: ReadUnit, job: Job) -> list[Artifact]:
+    """What an attempt may begin with, oldest first: a certificate only with its parent's checkpoint that it names."""
+    replay, parent = job.recipe.replay, job.parent
+    if replay is None or parent is None:
+        return unit.artifacts.of(job.tenant, job.id, Kind.CHECKPOINT)
+    named = replay.checkpoint_step, replay.checkpoint_fence
+    stored = unit.artifacts.of(job.tenant, parent, Kind.CHECKPOINT)
+    return [each for each in stored if (each.step, each.fence) == named]
+
+
+def certify(
+    database: Database, job_id: JobId, fence: Fence, *, found_sha256: str, training_nfe: int, training_fe: float
+) -> Job:
+    """End a certificate as succeeded, whether it holds or not; its parent gets an event. One transaction.
+
+    Raises FenceLost; InvalidTransition where a cancel or pause came first; Conflict for a job that is no certificate.
+    """
+    with database.write() as unit:
+        held = unit.jobs.own(job_id, fence)
+        job = unit.jobs.get(held.tenant, job_id)
+        assert job is not None, "a held job has a row"
+        replay, parent = job.recipe.replay, job.parent
+        if replay is None or parent is None:
+            raise Conflict("the job is no certificate: it succeeds with an adapter", code="not_a_certificate")
+        check_transition(held.state, State.FINALIZING)
+        unit.jobs.move(held, State.FINALIZING, error=None, failures=held.failures, wait_seconds=0)
+        spent = replace(
+            job.progress, step=replay.to_step, training_nfe=training_nfe, training_fe=training_fe, seconds_left=0.0
+        )
+        unit.events.report(job_id, fence, Deed("job.finalizing", {}, replay.to_step), spent)
+        found = Certificate(job_id, replay.checkpoint_step, replay.to_step, replay.expected_sha256, found_sha256)
+        check_transition(State.FINALIZING, State.SUCCEEDED)
+        unit.jobs.certify(held, found)
+        unit.jobs.end_attempt(held, "succeeded")
+        told = {
+            "from_step": found.from_step, "to_step": found.to_step, "expected_sha256": found.expected_sha256,
+            "found_sha256": found_sha256, "holds": found.holds,
+        }  # fmt: skip
+        unit.events.append(job_id, fence, Deed("job.succeeded", told, replay.to_step))
+        unit.events.append(parent, Fence(0), Deed("job.certified", {"job": job_id, **told}, replay.to_step))
+        done = unit.jobs.get(held.tenant, job_id)
+        assert done is not None
+        return done
