@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.domain.errors import StropError
 
-Family = Literal["sd"]
+Family = Literal["sd", "sdxl", "sd3", "flux"]
+"""How a base model is driven: Stable Diffusion 1.x and 2.x, SDXL, SD3 and 3.5, FLUX.1."""
 
 
 class CatalogueError(StropError):

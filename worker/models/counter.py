@@ -38,11 +38,14 @@ class Counts:
 
 
 class Counter:
-    """Watches one denoiser and one decoder. Rows are counted, not calls."""
+    """Watches one denoiser and its decoders. Rows are counted, not calls."""
 
     def __init__(self, denoiser: nn.Module, decoder: nn.Module) -> None:
         self.total = Counts()
         denoiser.register_forward_hook(self._denoised)
+        self.watch_decoder(decoder)
+
+    def watch_decoder(self, decoder: nn.Module) -> None:
         decoder.register_forward_hook(self._decoded)
 
     def _denoised(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:

@@ -1,35 +1,98 @@
 """From a folder to a family: the one place that dispatches on the catalogue's word."""
 
+import json
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from service.domain.catalogue import Family as FamilyName
+from service.domain.errors import JobFailure
 from worker.models.family import Family
 
+if TYPE_CHECKING:
+    from worker.models.base import PipelineFamily
+
+PIPELINES: dict[FamilyName, str] = {
+    "sd": "StableDiffusionPipeline",
+    "sdxl": "StableDiffusionXLPipeline",
+    "sd3": "StableDiffusion3Pipeline",
+    "flux": "FluxPipeline",
+}
+"""The class that a family's folder names in its model_index.json."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def load(
-    family: FamilyName, folder: Path, *, device: str = "auto", dtype: str = "auto", resolution: int | None = None
+    family: FamilyName,
+    folder: Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    resolution: int | None = None,
+    preview_decoder: Path | None = None,
 ) -> Family:
-    """Load a base model. `resolution` is the side of a picture in pixels; by default the one that it was trained at.
+    """Load a base model, with a small decoder for previews beside it where one is named.
 
-    Raises JobFailure `base_unloadable` with the reason.
+    `resolution` is the side of a picture in pixels; by default the one that it was trained at.
+    Raises JobFailure `family_mismatch` where the folder holds another family, `base_unloadable` with the reason.
     """
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
+    check_family(family, folder)
     where = pick_device(device)
+    loaded = _class(family).load(folder, device=where, dtype=pick_dtype(dtype, where), resolution=resolution)
+    if preview_decoder is not None:
+        loaded.load_preview_decoder(preview_decoder)
+    return loaded
+
+
+def _class(family: FamilyName) -> "type[PipelineFamily]":
     match family:
         case "sd":
             from worker.models.sd import StableDiffusion
 
-            return StableDiffusion.load(folder, device=where, dtype=pick_dtype(dtype, where), resolution=resolution)
+            return StableDiffusion
+        case "sdxl":
+            from worker.models.sdxl import StableDiffusionXL
+
+            return StableDiffusionXL
+        case "sd3":
+            from worker.models.sd3 import StableDiffusion3
+
+            return StableDiffusion3
+        case "flux":
+            from worker.models.flux import Flux
+
+            return Flux
         case _:
             assert_never(family)
+
+
+def check_family(family: FamilyName, folder: Path) -> None:
+    """By the class that the folder's model_index.json names. Reads nothing else, so a parent without torch's memory may too."""
+    try:
+        found = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
+    except (OSError, ValueError, KeyError) as error:
+        raise JobFailure(
+            f"the base model in {folder.name} cannot be loaded: it has no model_index.json of a diffusers pipeline "
+            f"({error}); give the folder that DiffusionPipeline.save_pretrained wrote",
+            code="base_unloadable",
+        ) from error
+    holds = {pipeline: name for name, pipeline in PIPELINES.items()}.get(found)
+    if holds == family:
+        return
+    remedy = (
+        f'write family = "{holds}" in the catalogue'
+        if holds
+        else f"known are {', '.join(PIPELINES.values())}: convert it, or choose another base model"
+    )
+    raise JobFailure(
+        f'the catalogue says family "{family}" ({PIPELINES[family]}), but the folder {folder.name} holds a {found}: {remedy}',
+        code="family_mismatch",
+    )
 
 
 def pick_device(device: str = "auto") -> torch.device:

@@ -16,6 +16,17 @@ UNET_TARGETS: Mapping[str, tuple[str, ...]] = {
     "feed-forward": ("ff.net.0.proj", "ff.net.2"),
     "conv": ("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv"),
 }
+TRANSFORMER_TARGETS: Mapping[str, tuple[str, ...]] = {
+    "attention": ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
+    "feed-forward": ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"),
+    "conv": (),
+}
+"""Of a stream for pictures and one for text. There is no convolution between its blocks."""
+FLUX_TARGETS: Mapping[str, tuple[str, ...]] = {
+    **TRANSFORMER_TARGETS,
+    "feed-forward": (*TRANSFORMER_TARGETS["feed-forward"], "proj_mlp", "proj_out"),
+}
+"""FLUX's single-stream blocks do attention and feed-forward side by side; `proj_out` joins the two."""
 
 
 def layer_names(denoiser: nn.Module, groups: Mapping[str, tuple[str, ...]], targets: Sequence[str]) -> list[str]:
