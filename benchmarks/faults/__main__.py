@@ -1,0 +1,76 @@
+"""`python -m benchmarks.faults`: the fault matrix on real parts; prints it row by row and writes results.json beside this file.
+
+--short       the version that is part of the tests
+--only WORD   rows whose fault has the word; nothing is written
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.faults import runner
+from tests.faults.matrix import ROWS
+from tests.faults.row import Result
+from tests.faults.servers import servers
+
+RESULTS = Path(__file__).with_name("results.json")
+LIMIT_SECONDS = 22 * 60.0
+"""No row begins after this; the longest that may have begun just before takes less than 3 minutes."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--lanes", type=int, default=3)
+    given = parser.parse_args()
+    rows = [row for row in ROWS if given.only.lower() in row.fault.lower()]
+    tasks = runner.short(rows) if given.short else runner.full(rows)
+    finished: list[Result] = []
+
+    def tell(result: Result, left: float) -> None:
+        finished.append(result)
+        place = f"[{len(finished)}/{len(tasks)}, about {left / 60:.0f} min left]"
+        print(f"{place} {words(result)}", flush=True)
+        for violation in result.violations[:8]:
+            print(f"    {violation}", flush=True)
+
+    began = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="strop-faults-", ignore_cleanup_errors=True) as folder,
+        servers(Path(folder)) as found,
+    ):
+        results = runner.run(tasks, found, lanes=given.lanes, limit_seconds=LIMIT_SECONDS, tell=tell)
+    print(f"\n{table(results)}\n{len(results)} rows, {time.monotonic() - began:.0f} s", flush=True)
+    if not given.only and not given.short:
+        where = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+        content = {"seconds": round(time.monotonic() - began), **where, "rows": [result.line() for result in results]}
+        RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return 0 if all(result.held for result in results) else 1
+
+
+def words(result: Result) -> str:
+    figures = ", ".join(f"{name} {value:.3g}" for name, value in result.figures.items())
+    held = "held" if result.held else "NOT HELD"
+    return f"{held}: {result.row.fault} ({result.parts}, {result.rounds} rounds, {result.seconds:.0f} s): {figures}"
+
+
+def table(results: list[Result]) -> str:
+    """As in docs/faults.md."""
+    lines = ["| fault | parts | rounds | invariants | held | figures |", "|---|---|---|---|---|---|"]
+    for result in results:
+        figures = ", ".join(f"{name} {value:.3g}" for name, value in result.figures.items())
+        held = "yes" if result.held else "**no**"
+        lines.append(
+            f"| {result.row.fault} | {result.parts} | {result.rounds} | {result.row.invariants} | {held} | {figures} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""All rows, in the order of the table."""
+
+from tests.faults.rows import workers
+
+ROWS = (*workers.ROWS,)
