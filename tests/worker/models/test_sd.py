@@ -9,7 +9,6 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
-from service.domain.errors import JobFailure
 from worker.evaluation.draw import denoise, draw, noise
 from worker.models.load import load
 from worker.models.sd import StableDiffusion
@@ -95,31 +94,6 @@ class TestPredict:
         assert (family.counter.total - before).nfe == 4
 
 
-class TestTarget:
-    @pytest.mark.parametrize("which", ["sd_folder", "sd_v_folder"])
-    def test_a_perfect_prediction_previews_the_clean_latent(self, which: str, request: pytest.FixtureRequest) -> None:
-        family = load("sd", request.getfixturevalue(which), device="cpu")
-        sampler = family.sampler(10)
-        clean, eps = noise(family, [1]), noise(family, [2])
-        t = torch.tensor([sampler.timesteps[4]])
-        _, preview = sampler.step(family.target(clean, eps, t), 4, family.renoise(clean, eps, t))
-        torch.testing.assert_close(preview, clean, atol=1e-4, rtol=1e-4)
-
-
-class TestEncode:
-    def test_long_prompts_are_cut_and_said(self, family: StableDiffusion) -> None:
-        (sentence,) = family.truncations(["a red dot", "a very long prompt indeed"])
-        assert "'t indeed'" in sentence
-        encoded = family.encode(["a very long prompt indeed", "a very long prompt"])
-        cut, whole = encoded.positive["encoder_hidden_states"]
-        assert torch.equal(cut, whole)
-
-    def test_company_changes_no_bit(self, family: StableDiffusion, sd_folder: Path) -> None:
-        together = family.encode(PROMPTS).positive["encoder_hidden_states"][1]
-        alone = load("sd", sd_folder, device="cpu").encode(PROMPTS[1:2]).positive["encoder_hidden_states"][0]
-        assert torch.equal(together, alone)
-
-
 class TestAdapter:
     def test_plain_diffusers_draws_the_same_with_the_exported_file(
         self, sd_folder: Path, family: StableDiffusion, tmp_path: Path
@@ -190,10 +164,3 @@ class TestAdapter:
         family.wear("small@1")
         family.drop_adapter("small@1")
         assert torch.equal(latents(family, guidance=1.0, steps=2), base)
-
-
-class TestLoad:
-    def test_a_folder_without_a_model_is_a_sentence(self, tmp_path: Path) -> None:
-        with pytest.raises(JobFailure) as failure:
-            load("sd", tmp_path, device="cpu")
-        assert failure.value.code == "base_unloadable"

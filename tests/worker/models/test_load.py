@@ -1,0 +1,67 @@
+"""A folder that is not what the catalogue says ends in a sentence with the remedy."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from service.domain.catalogue import Family
+from service.domain.errors import JobFailure
+from tests.worker import tiny_families
+from worker.models.base import PipelineFamily
+from worker.models.load import PIPELINES, load
+
+FolderOf = Callable[[str], Path]
+
+
+class TestFamily:
+    @pytest.mark.parametrize("holds", ["sd", "sdxl", "sd3", "flux-dev"])
+    def test_a_folder_of_another_family_is_told_by_its_name(self, holds: str, folder_of: FolderOf) -> None:
+        right = holds.split("-", maxsplit=1)[0]
+        for wrong in set(get_args(Family)) - {right}:
+            with pytest.raises(JobFailure, match=f'write family = "{right}"') as failure:
+                load(wrong, folder_of(holds), device="cpu")
+            assert failure.value.code == "family_mismatch"
+            assert PIPELINES[right] in failure.value.message
+
+    def test_a_pipeline_of_no_family_is_told_what_is_known(self, tmp_path: Path) -> None:
+        (tmp_path / "model_index.json").write_text('{"_class_name": "PixArtAlphaPipeline"}')
+        with pytest.raises(JobFailure, match=r"holds a PixArtAlphaPipeline: known are .*FluxPipeline") as failure:
+            load("flux", tmp_path, device="cpu")
+        assert failure.value.code == "family_mismatch"
+
+    @pytest.mark.parametrize("index", [None, "{}", "not json"])
+    def test_a_folder_without_a_pipeline(self, index: str | None, tmp_path: Path) -> None:
+        if index is not None:
+            (tmp_path / "model_index.json").write_text(index)
+        with pytest.raises(JobFailure, match=r"no model_index\.json") as failure:
+            load("sd", tmp_path, device="cpu")
+        assert failure.value.code == "base_unloadable"
+
+    def test_a_folder_that_lacks_its_weights(self, tmp_path: Path) -> None:
+        folder = tiny_families.make("sdxl", tmp_path)
+        (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+        with pytest.raises(JobFailure, match="StableDiffusionXLPipeline") as failure:
+            load("sdxl", folder, device="cpu")
+        assert failure.value.code == "base_unloadable"
+
+
+class TestResolution:
+    @pytest.mark.parametrize(("kind", "resolution"), [("sd3", 72), ("flux-dev", 72), ("sdxl", 60)])
+    def test_a_side_that_cannot_be_cut_into_patches_is_refused(
+        self, kind: str, resolution: int, folder_of: FolderOf
+    ) -> None:
+        with pytest.raises(JobFailure, match="choose a resolution") as failure:
+            load(kind.split("-", maxsplit=1)[0], folder_of(kind), device="cpu", resolution=resolution)
+        assert failure.value.code == "base_unloadable"
+
+    def test_it_sets_the_latent_s_side(self, folder_of: FolderOf) -> None:
+        assert load("flux", folder_of("flux-dev"), device="cpu", resolution=128).latent_shape == (4, 16, 16)
+
+
+@pytest.mark.parametrize("kind", ["sd3", "flux-schnell"])
+def test_a_transformer_has_no_convolution_to_adapt(kind: str, load_kind: Callable[..., PipelineFamily]) -> None:
+    with pytest.raises(JobFailure, match=r'"conv".*leave it out of lora\.targets') as failure:
+        load_kind(kind).add_adapter(4, ["attention", "conv"], seed=0)
+    assert failure.value.code == "lora_targets"
