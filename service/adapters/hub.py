@@ -18,7 +18,14 @@ WANTED = {
     "base": ["model_index.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors"],
     "reward": ["*.json", "*.txt", "*.model", "model*.safetensors"],
 }
-SPARED = ["*.fp16.safetensors", "*.bf16.safetensors", "*.non_ema.safetensors", "*/openvino*", "*.msgpack"]
+SPARED = [
+    "*.fp16.safetensors",
+    "*.fp16-*.safetensors",
+    "*.bf16.safetensors",
+    "*.non_ema.safetensors",
+    "*/openvino*",
+    "*.msgpack",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from service.domain.errors import StropError
 
 Family = Literal["sd", "sdxl", "sd3", "flux"]
 """How a base model is driven: Stable Diffusion 1.x and 2.x, SDXL, SD3 and 3.5, FLUX.1."""
+CONVOLUTIONAL: frozenset[Family] = frozenset({"sd", "sdxl"})
+"""Families with convolutions to adapt: a U-Net. The others are transformers."""
 
 
 class CatalogueError(StropError):
@@ -30,7 +32,7 @@ class _Entry(BaseModel):
     description: str = ""
 
     def public(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude={"source"})
+        return self.model_dump(mode="json", exclude={"source", "preview_decoder"})
 
 
 class BaseModelEntry(_Entry):
@@ -40,6 +42,10 @@ class BaseModelEntry(_Entry):
     num_inference_steps: int = Field(default=50, ge=1, le=1000, description="Default steps of the inference endpoint.")
     guidance_scale: float = Field(
         default=5.0, ge=1.0, le=50.0, description="Default guidance of the inference endpoint."
+    )
+    preview_decoder: str = Field(
+        default="",
+        description="Folder of diffusers' AutoencoderTiny made for this model (TAESD and its kin), for methods that preview by it.",
     )
 
 
@@ -58,15 +64,16 @@ class Catalogue(BaseModel):
 
     @classmethod
     def parse(cls, text: str, *, root: PurePosixPath) -> "Catalogue":
-        """Read TOML; folder sources become absolute below `root`. Raises CatalogueError with the place and the remedy."""
+        """Read TOML; folders become absolute below `root`. Raises CatalogueError with the place and the remedy."""
         try:
             tables = tomllib.loads(text)
             for group in ("bases", "rewards"):
                 for name, entry in tables.get(group, {}).items():
                     entry["name"] = name
-                    source = str(entry.get("source", ""))
-                    if source and not source.startswith(("hub:", "s3://", "/")):
-                        entry["source"] = str(root / source)
+                    for place in ("source", "preview_decoder"):
+                        where = str(entry.get(place, ""))
+                        if where and not where.startswith(("hub:", "s3://", "/")):
+                            entry[place] = str(root / where)
             return cls.model_validate(tables)
         except (tomllib.TOMLDecodeError, ValidationError) as error:
             raise CatalogueError(f"the catalogue cannot be read: {error}") from error

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from service.domain import scenes
-from service.domain.catalogue import BaseModelEntry, Catalogue, RewardModelEntry
+from service.domain.catalogue import CONVOLUTIONAL, BaseModelEntry, Catalogue, RewardModelEntry
 from service.domain.errors import FieldError, InvalidRequest
 from service.domain.prompts import digest, fault, normalise
-from service.domain.recipes import JobRequest, Recipe
+from service.domain.recipes import JobRequest, Lora, Recipe
 from service.domain.rewards import ClipReward, SceneReward
 
 MAX_ERRORS = 20
@@ -29,12 +29,14 @@ def resolve(request: JobRequest, catalogue: Catalogue, read_file: Callable[[str]
         faults += [("invalid_prompt", error) for error in _unreadable(path, words)]
     if isinstance(request.reward, SceneReward) and not faults:
         faults += [("prompt_not_a_scene", error) for error in _no_scenes(place, prompts)]
+    lora = _lora(request, base, faults)
     if faults or base is None:
         code, first = faults[0]
         raise InvalidRequest(first.message, errors=tuple(error for _, error in faults[:MAX_ERRORS]), code=code)
     resolved = {
         **{name: getattr(request, name) for name in JobRequest.model_fields},
         "prompts": inline,
+        "lora": lora,
         "samples": request.samples.model_copy(update={"prompts": samples}),
     }
     return Recipe(
@@ -48,6 +50,17 @@ def _base(request: JobRequest, catalogue: Catalogue, faults: list[tuple[str, Fie
         error = _unknown("base_model", "base model", request.base_model, catalogue.bases)
         faults.append(("unknown_base_model", error))
     return base
+
+
+def _lora(request: JobRequest, base: BaseModelEntry | None, faults: list[tuple[str, FieldError]]) -> Lora:
+    """Targets that were not chosen are all that the family has."""
+    lora = request.lora
+    if base is None or base.family in CONVOLUTIONAL or "conv" not in lora.targets:
+        return lora
+    if "targets" in lora.model_fields_set:
+        reason = f"{base.name} is a transformer ({base.family}): it has no convolution to adapt"
+        faults.append(("lora_targets", FieldError("lora.targets", reason, 'leave "conv" out')))
+    return lora.model_copy(update={"targets": tuple(target for target in lora.targets if target != "conv")})
 
 
 def _reward_model(

@@ -19,12 +19,14 @@ def write(folder: Path, text: str) -> Path:
 def test_folders_are_relative_to_the_file_and_other_sources_stay(tmp_path: Path) -> None:
     path = write(
         tmp_path,
-        '[bases.small]\nsource = "models/small"\nfamily = "sd"\n'
+        '[bases.small]\nsource = "models/small"\nfamily = "sd"\npreview_decoder = "models/taesd"\n'
         '[bases.big]\nsource = "hub:owner/big"\nfamily = "sd"\nrevision = "abc"\n'
         '[rewards.judge]\nsource = "/srv/judge"\ntype = "clip"\n',
     )
     known = catalogue.load(path)
     assert known.bases["small"].source == f"{tmp_path}/models/small"
+    assert known.bases["small"].preview_decoder == f"{tmp_path}/models/taesd"
+    assert "taesd" not in str(known.bases["small"].public())
     assert (known.bases["big"].source, known.bases["big"].name) == ("hub:owner/big", "big")
     assert known.rewards["judge"].source == "/srv/judge"
 

@@ -1,0 +1,37 @@
+"""From a request to a recipe: what the base model's family has to say to it."""
+
+from typing import Any
+
+import pytest
+
+from service.domain.catalogue import Catalogue
+from service.domain.errors import InvalidRequest
+from service.domain.recipes import JobRequest, Recipe
+from service.operations.resolving import resolve
+
+
+def resolved(family: str, **changes: Any) -> Recipe:
+    catalogue = Catalogue.model_validate({"bases": {"b": {"name": "b", "source": "/b", "family": family}}})
+    body = {"base_model": "b", "prompts": ["a cat"], "reward": {"type": "jpeg-compressibility"}, **changes}
+    return resolve(JobRequest.model_validate(body), catalogue, lambda _: ())
+
+
+class TestTargets:
+    @pytest.mark.parametrize("family", ["sd", "sdxl"])
+    def test_a_unet_s_default_is_every_group(self, family: str) -> None:
+        assert resolved(family).lora.targets == ("attention", "feed-forward", "conv")
+
+    @pytest.mark.parametrize("family", ["sd3", "flux"])
+    def test_a_transformer_s_default_is_every_group_that_it_has(self, family: str) -> None:
+        assert resolved(family).lora.targets == ("attention", "feed-forward")
+        assert resolved(family, lora={"rank": 4}).lora.rank == 4
+
+    def test_a_convolution_that_a_transformer_has_not_is_refused_with_the_remedy(self) -> None:
+        with pytest.raises(InvalidRequest) as refused:
+            resolved("flux", lora={"targets": ["attention", "conv"]})
+        assert refused.value.code == "lora_targets"
+        (error,) = refused.value.errors
+        assert (error.path, error.remedy) == ("lora.targets", 'leave "conv" out')
+
+    def test_what_was_chosen_and_fits_stays(self) -> None:
+        assert resolved("sd3", lora={"targets": ["attention"]}).lora.targets == ("attention",)
