@@ -17,7 +17,7 @@ from service import settings as configuration
 from service import telemetry
 from service.adapters import catalogue, storage
 from service.adapters.db import connect
-from service.adapters.queue import make_celery
+from service.adapters.queue import Doorbell, make_celery
 from service.domain.errors import StropError
 from service.operations.attempts import Attempts
 from service.settings import Settings
@@ -51,6 +51,7 @@ def create_worker(settings: Settings, scratch: Scratch, command: Sequence[str] =
         device=settings.device,
         threads=settings.threads,
         patience=Patience(lease=settings.lease_seconds, step_timeout=settings.step_timeout),
+        doorbell=Doorbell(settings.broker_url),
         code_version=version("strop-service"),
         command=command,
     )

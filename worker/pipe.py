@@ -1,7 +1,8 @@
 """The words between a worker's parent and its child, one JSON object a line, over two pipes.
 
 Down (parent → child): Begin once, then Tick (seconds that the lease still has), Stop (cancel, pause or hand back).
-Up (child → parent): Ready, Report (an event), FileMade (a whole file in the scratch folder), Finished or Failed, last.
+Up (child → parent): Ready, Report (an event), FileMade (a whole file in the scratch folder), Saving (a Stop is obeyed),
+Finished or Failed, last.
 End of file on either side means that the other is gone: the child then ends itself, the parent reaps it.
 Torch-free: both sides import it.
 """
@@ -75,6 +76,13 @@ class FileMade:
 
 
 @dataclass(frozen=True, slots=True)
+class Saving:
+    """A Stop is obeyed at this step, and the checkpoint that it asked for is being written: that may take a while."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The child is done. `stopped` is None at the natural end, else the reason of the Stop that it obeyed."""
 
@@ -93,9 +101,9 @@ class Failed:
     retry: bool
 
 
-Message = Begin | Tick | Stop | Ready | Report | FileMade | Finished | Failed
+Message = Begin | Tick | Stop | Ready | Report | FileMade | Saving | Finished | Failed
 _WORDS: dict[str, type[Message]] = {
-    word.__name__: word for word in (Begin, Tick, Stop, Ready, Report, FileMade, Finished, Failed)
+    word.__name__: word for word in (Begin, Tick, Stop, Ready, Report, FileMade, Saving, Finished, Failed)
 }
 
 

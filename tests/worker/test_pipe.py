@@ -3,7 +3,21 @@ from typing import Any
 
 import pytest
 
-from worker.pipe import Begin, Failed, FileMade, Finished, Garbled, Message, Ready, Report, Stop, Tick, receive, send
+from worker.pipe import (
+    Begin,
+    Failed,
+    FileMade,
+    Finished,
+    Garbled,
+    Message,
+    Ready,
+    Report,
+    Saving,
+    Stop,
+    Tick,
+    receive,
+    send,
+)
 
 WORDS: list[Message] = [
     Begin({"steps": 3}, "/p", "/b", None, None, "/s", "cpu", 1, 2.0),
@@ -12,6 +26,7 @@ WORDS: list[Message] = [
     Ready("cpu", None),
     Report("job.step", 3, {"loss": 0.5}),
     FileMade("a.png", "sample", 3, 10, "0" * 64),
+    Saving(3),
     Finished(3, None, 30, 37.5),
     Failed("nan_loss", "lower the rate\nor else", False),
 ]

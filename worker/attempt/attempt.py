@@ -14,6 +14,7 @@ from service.domain import prompts
 from service.domain.catalogue import Catalogue
 from service.domain.errors import Conflict, Damaged, FenceLost, InvalidTransition, Unavailable
 from service.domain.jobs import JobError, State
+from service.domain.ports import Doorbell
 from service.operations.attempts import Attempts, Claim
 from worker import pipe
 from worker.attempt.attend import Line, Said, attend
@@ -40,6 +41,7 @@ class Workplace:
     device: str
     threads: int
     patience: Patience
+    doorbell: Doorbell
     code_version: str
     command: Sequence[str] = CHILD
 
@@ -167,6 +169,7 @@ class Attempt:
             case Failed(error, cause, retry):
                 patiently(watch, lambda: attempts.fail(job, fence, error, cause=cause, retry=retry))
             case Stopped(cause):
-                patiently(watch, lambda: attempts.stopped(job, fence, cause))
+                if patiently(watch, lambda: attempts.stopped(job, fence, cause)).state is State.QUEUED:
+                    self._place.doorbell.ring()
             case _:
                 assert_never(verdict)

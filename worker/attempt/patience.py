@@ -13,7 +13,10 @@ STORE_SECONDS = 30.0
 
 
 def patiently(watch: Watch, call: Callable[[], Result], limit: float = float("inf")) -> Result:
-    """Call until it is answered. Raises Unavailable after `limit` seconds, FenceLost when the job is no longer ours."""
+    """Call until it is answered. Raises Unavailable after `limit` seconds, FenceLost when the job is no longer ours.
+
+    What has a limit can be done without, so it is not tried again once the job is cancelled.
+    """
     until, pause = monotonic() + limit, 0.1
     while True:
         if watch.lost:
@@ -21,7 +24,7 @@ def patiently(watch: Watch, call: Callable[[], Result], limit: float = float("in
         try:
             return call()
         except Unavailable:
-            if monotonic() + pause > until:
+            if monotonic() + pause > until or (limit < float("inf") and watch.asked == "cancel"):
                 raise
             watch.wait(pause)
             pause = min(2 * pause, 5.0)

@@ -24,6 +24,7 @@ PACKAGE_ROOT = str(Path(__file__).parents[2])
 
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "TZ")
 _MAX_LINE = 1_000
+_PARTING_SECONDS = 1.0
 
 
 def bare_environment(scratch: Path, threads: int, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -101,20 +102,47 @@ class Process:
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
 
-    def wait(self, seconds: float) -> int:
+    @property
+    def is_gone(self) -> bool:
+        """It has ended and has been waited for: its memory, the device's too, is free."""
+        return not self._reaper.is_alive()
+
+    def end(self, seconds: float, kill_seconds: float) -> bool:
+        """Give it `seconds` to go, then kill it, and its group with it. Is it gone `kill_seconds` after that at last?
+
+        A process inside a system call that does not return (a driver, a network disk) outlives even SIGKILL for a while.
+        """
+        self._reaper.join(seconds)
+        self.kill()
+        self._reaper.join(kill_seconds)
+        return self.is_gone
+
+    def wait(self, seconds: float | None = None) -> int:
         """Its exit code (minus the signal that ended it); killed if it is not gone in time. Its group goes with it."""
         self._reaper.join(seconds)
         self.kill()
         self._reaper.join()
         return int(self._popen.returncode)
 
-    def close(self) -> None:
-        """Close our ends, once its end has been waited for and its readers are done."""
-        self._letters.put(None)
-        self._sender.join()
+    def close_words(self) -> None:
+        """No more of `messages`."""
         self._up.close()
+
+    def close_output(self) -> None:
+        """No more of `output`."""
         if self._popen.stdout is not None:
             self._popen.stdout.close()
+
+    def hang_up(self) -> None:
+        """No more of `send`."""
+        self._letters.put(None)
+        self._sender.join(_PARTING_SECONDS)
+
+    def close(self) -> None:
+        """Close our ends, once its end has been waited for and nobody reads them any more."""
+        self.hang_up()
+        self.close_words()
+        self.close_output()
 
     def _send_letters(self, down: IO[bytes]) -> None:
         with suppress(BrokenPipeError), down:  # that nobody listens any more is seen on the other pipe

@@ -34,7 +34,7 @@ class Scribe:
         return self._lines.last
 
     def take(self, said: Said) -> None:
-        if self._watch.lost:
+        if self._watch.lost or self._is_late(said):
             return
         if not isinstance(said, Line):
             self._lines.flush()
@@ -52,6 +52,8 @@ class Scribe:
                 if said.resumed_step is not None:
                     self._step = said.resumed_step
                     self._record(self._step, "job.resumed", {"step": self._step})
+            case pipe.Saving():
+                pass
             case pipe.Finished() | pipe.Failed():
                 self.word = said
             case pipe.Begin() | pipe.Tick() | pipe.Stop():
@@ -65,6 +67,12 @@ class Scribe:
 
     def close(self) -> None:
         self._lines.close()
+
+    def _is_late(self, said: Said) -> bool:
+        """Of no use any more: whatever a cancelled child tells, and the events of one that had to be killed for its deafness."""
+        if self._watch.asked == "cancel":
+            return isinstance(said, pipe.Report | pipe.FileMade)
+        return self._watch.ended == "grace_over" and isinstance(said, pipe.Report)
 
     def _record(self, step: int, kind: str, data: dict[str, Any]) -> None:
         progress = self._progress(step, data) if kind == "job.step" else None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.domain.jobs import JobError, State
-from worker.attempt.watch import Ended, Reason
+from worker.attempt.watch import LOST, Ended, Reason
 from worker.pipe import Failed as SaidFailed
 from worker.pipe import Finished
 
@@ -56,7 +56,7 @@ Verdict = Dropped | Succeeded | Failed | Stopped
 
 def judge(state: State, end: ChildEnd | None, ended: Ended | None, asked: Reason | None) -> Verdict:
     """The table above. `end` is None if no child was started; `ended` and `asked` are the watch's."""
-    if ended in ("fence_lost", "lease_over"):
+    if ended in LOST:
         return Dropped()
     if state is State.CANCELLING:
         return Stopped("cancelled")

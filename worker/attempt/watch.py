@@ -21,7 +21,9 @@ from worker.pipe import Stop, Tick
 log = logging.getLogger(__name__)
 
 Reason = Literal["cancel", "pause", "hand_back"]
-Ended = Literal["fence_lost", "lease_over", "stuck", "grace_over"]
+Ended = Literal["fence_lost", "lease_over", "unkillable", "stuck", "grace_over"]
+LOST: frozenset[Ended] = frozenset({"fence_lost", "lease_over", "unkillable"})
+"""Ends after which the job is somebody else's: nothing is renewed or written any more."""
 _STRENGTH: dict[Reason, int] = {"hand_back": 0, "pause": 1, "cancel": 2}
 _STATE_ASKS: dict[State, Reason] = {State.CANCELLING: "cancel", State.PAUSING: "pause"}
 _TERM_TO_KILL = 1.0
@@ -37,12 +39,16 @@ class Keeping(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds. `grace`: from a Stop to SIGTERM (two steps, if they take longer); `hand_back`: when the worker ends."""
+    """Seconds. `grace`: from a Stop to SIGTERM (two steps, if they take longer); `hand_back`: when the worker ends.
+
+    `saving`: for a pause, from the step boundary at which it is obeyed until its checkpoint is written.
+    """
 
     lease: float
     step_timeout: float
     grace: float = 5.0
     hand_back: float = 15.0
+    saving: float = 30.0
 
 
 class Watch:
@@ -58,6 +64,7 @@ class Watch:
         self._pace = 0.0
         self._asked: Reason | None = None
         self._asked_at = 0.0
+        self._saving_at: float | None = None
         self._terminated_at: float | None = None
         self._ended: Ended | None = None
         self._lost = False
@@ -116,6 +123,12 @@ class Watch:
             self._heard_at = monotonic()
             self._pace = step_seconds or self._pace
 
+    def saving(self) -> None:
+        """The child obeys a Stop: it is at a step boundary, and writes the checkpoint that was asked for."""
+        with self._changed:
+            self._saving_at = self._saving_at or monotonic()
+            self._changed.notify_all()
+
     def ask(self, reason: Reason) -> None:
         """Stop at the next step boundary. A weaker reason than an earlier one changes nothing."""
         with self._changed:
@@ -130,7 +143,7 @@ class Watch:
         """Kill the process; the first reason is kept."""
         with self._changed:
             self._ended = self._ended or why
-            self._lost = self._lost or why in ("fence_lost", "lease_over")
+            self._lost = self._lost or why in LOST
             if self._process is not None:
                 self._process.kill()
             self._changed.notify_all()
@@ -193,17 +206,19 @@ class Watch:
         if self._heard_at is not None:
             deadlines.append((self._heard_at + self._patience.step_timeout, lambda: self.end("stuck")))
         if self._asked is not None and self._terminated_at is None:
-            deadlines.append((self._asked_at + self._grace(), self._terminate))
+            deadlines.append((self._patience_ends(), self._terminate))
         if self._terminated_at is not None:
             deadlines.append((self._terminated_at + _TERM_TO_KILL, lambda: self.end("grace_over")))
         return deadlines
 
-    def _grace(self) -> float:
+    def _patience_ends(self) -> float:
         if self._heard_at is None:
-            return 0.0
+            return self._asked_at
         if self._asked == "hand_back":
-            return self._patience.hand_back
-        return max(self._patience.grace, 2 * self._pace)
+            return self._asked_at + self._patience.hand_back
+        if self._asked == "pause" and self._saving_at is not None:
+            return self._saving_at + self._patience.saving
+        return self._asked_at + max(self._patience.grace, 2 * self._pace)
 
     def _terminate(self) -> None:
         self._terminated_at = monotonic()

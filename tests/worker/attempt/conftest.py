@@ -26,12 +26,16 @@ from worker.attempt.watch import Patience
 from worker.tasks import OFFERS, Worker
 
 FAKE_CHILD = (sys.executable, "-P", str(Path(__file__).with_name("fake_child.py")))
-LEASE = 2.0
+LEASE = 6.0
+"""Long enough for a loaded machine; `use_lease` is for tests of it."""
 
 
-class Silent:
+class CountingBell:
+    def __init__(self) -> None:
+        self.rings = 0
+
     def ring(self) -> None:
-        pass
+        self.rings += 1
 
 
 class Workshop:
@@ -42,9 +46,14 @@ class Workshop:
         self.store = FolderStore(folder / "store")
         (folder / "base").mkdir()
         self.catalogue = Catalogue(bases={"b": BaseModelEntry(name="b", source=str(folder / "base"), family="sd")})
-        self.jobs = Jobs(self.database, Silent(), self.catalogue, self.store)
-        self.attempts = Attempts(self.database, self.store, lease_seconds=LEASE, backoff_seconds=0)
+        self.bell = CountingBell()
+        self.jobs = Jobs(self.database, CountingBell(), self.catalogue, self.store)
+        self.use_lease(LEASE)
         self.scratch = Scratch(folder / "scratch")
+
+    def use_lease(self, seconds: float) -> None:
+        self.lease = seconds
+        self.attempts = Attempts(self.database, self.store, lease_seconds=seconds, backoff_seconds=0)
 
     def submit(self, play: str = "finish", *, seconds: float = 0.01, steps: int = 6, every: int = 2) -> JobId:
         fields: dict[str, Any] = {
@@ -59,13 +68,16 @@ class Workshop:
     def place(self, **patience: float) -> Workplace:
         return Workplace(
             attempts=self.attempts,
-            keeping=Attempts(self.keeping, self.store, lease_seconds=LEASE),
+            keeping=Attempts(self.keeping, self.store, lease_seconds=self.lease),
             catalogue=self.catalogue,
             scratch=self.scratch,
             cache=self.folder / "cache",
             device="cpu",
             threads=1,
-            patience=Patience(**({"lease": LEASE, "step_timeout": 30.0, "grace": 0.3, "hand_back": 2.0} | patience)),
+            patience=Patience(
+                **({"lease": self.lease, "step_timeout": 30.0, "grace": 0.3, "hand_back": 2.0} | patience)
+            ),
+            doorbell=self.bell,
             code_version="test",
             command=FAKE_CHILD,
         )

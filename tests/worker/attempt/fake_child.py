@@ -1,9 +1,11 @@
 """A child without torch that speaks the pipe's words. The job's metadata say how it behaves:
 
-play     finish (default) | silent | deaf | crash | killed | oom | full | garbled | chatty | parting
+play     finish (default) | silent | deaf | numb | flood | shout | crash | killed | oom | full | garbled | chatty | parting |
+         escape
 seconds  how long a step takes (default 0.01)
 """
 
+import ctypes
 import os
 import signal
 import sys
@@ -72,6 +74,17 @@ def play(name: str, fake: Fake) -> None:  # noqa: PLR0912 - one branch a play
             while True:
                 fake.say(Report("job.log", fake.step, {"lines": ["I do not hear you"]}))
                 time.sleep(0.05)
+        case "numb":  # hangs in C, holding the interpreter, and no signal but SIGKILL gets through
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            ctypes.PyDLL(None).sleep(1000)
+        case "flood":  # says so much that it never looks at what it is told
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            while True:
+                fake.say(Report("job.log", fake.step, {"lines": ["and another thing"]}))
+        case "shout":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            while True:
+                sys.stdout.write("and another thing\n")
         case "crash":
             raise RuntimeError("out of ideas")
         case "killed":
@@ -92,6 +105,12 @@ def play(name: str, fake: Fake) -> None:  # noqa: PLR0912 - one branch a play
         case "parting":  # leaves a process of its own behind, which holds the pipes of its output
             if os.fork() == 0:
                 signal.pause()
+            fake.train()
+        case "escape":  # the same in a session of its own, which no signal to the group reaches
+            if os.fork() == 0:
+                os.setsid()
+                time.sleep(20)
+                os._exit(0)
             fake.train()
 
 

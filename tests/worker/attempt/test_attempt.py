@@ -3,6 +3,7 @@
 from pathlib import Path
 from time import monotonic
 
+import psutil
 import pytest
 
 from service.domain.artifacts import Kind
@@ -11,7 +12,7 @@ from service.domain.errors import FenceLost
 from service.domain.jobs import State
 from service.domain.principals import LOCAL
 from tests.eventually import eventually
-from tests.worker.attempt.conftest import LEASE, Aside, Workshop
+from tests.worker.attempt.conftest import Aside, Workshop
 
 
 class TestFinish:
@@ -42,14 +43,16 @@ class TestFinish:
         assert list(workshop.folder.glob("scratch/worker-*/job_*")) == []
 
     def test_outlives_many_leases(self, workshop: Workshop) -> None:
+        workshop.use_lease(2.0)
         job = workshop.submit(seconds=0.6, steps=5)
         began = monotonic()
         workshop.attempt().run()
-        assert monotonic() - began > LEASE * 1.2
+        assert monotonic() - began > 2.0 * 1.2
         assert workshop.job(job).state is State.SUCCEEDED
 
-    def test_is_not_hindered_by_what_the_child_leaves_behind(self, workshop: Workshop) -> None:
-        job = workshop.submit("parting")
+    @pytest.mark.parametrize("play", ["parting", "escape"])
+    def test_is_not_hindered_by_what_the_child_leaves_behind(self, workshop: Workshop, play: str) -> None:
+        job = workshop.submit(play)
         workshop.attempt().run()
         assert workshop.job(job).state is State.SUCCEEDED
 
@@ -150,16 +153,21 @@ class TestResume:
         assert workshop.job(job).state is State.SUCCEEDED
 
 
+STUBBORN = ("silent", "deaf", "numb", "flood", "shout")
+"""Children that do not stop when they are asked, and what the kernel lets them of SIGTERM."""
+
+
 class TestCancel:
-    @pytest.mark.parametrize("play", ["finish", "silent", "deaf"])
+    @pytest.mark.parametrize("play", ["finish", *STUBBORN])
     def test_ends_the_job_and_the_child_within_the_grace(self, workshop: Workshop, play: str) -> None:
         job = workshop.submit(play, steps=10_000, every=10_000)
         with Aside(target=workshop.attempt().run):
-            eventually(lambda: workshop.events(job, "job.ready"))
+            (child,) = eventually(lambda: workshop.events(job, "job.ready") and psutil.Process().children())
             workshop.jobs.cancel(LOCAL, job)
             began = monotonic()
             workshop.reaches(job, State.CANCELLED)
-            assert monotonic() - began < 3
+            assert monotonic() - began < 5
+            assert not psutil.pid_exists(child.pid), "it was gone, and waited for, before the job's end was told"
         assert workshop.job(job).attempts[0].cause == "cancelled"
 
     def test_of_a_job_that_crashes_meanwhile_is_still_a_cancel(self, workshop: Workshop) -> None:
@@ -168,6 +176,49 @@ class TestCancel:
         workshop.jobs.cancel(LOCAL, job)
         attempt.run()
         assert workshop.job(job).state is State.CANCELLED
+
+
+class TestPause:
+    def test_leaves_a_checkpoint_of_its_last_step_from_which_the_job_goes_on(self, workshop: Workshop) -> None:
+        job = workshop.submit(steps=60, every=10_000, seconds=0.02)
+        with Aside(target=workshop.attempt().run):
+            workshop.trains(job, step=3)
+            workshop.jobs.pause(LOCAL, job)
+            paused = workshop.reaches(job, State.PAUSED)
+        (checkpoint,) = workshop.artifacts(job, Kind.CHECKPOINT)
+        assert checkpoint.step == paused.progress.step
+        workshop.jobs.resume(LOCAL, job)
+        workshop.attempt().run()
+        assert workshop.job(job).state is State.SUCCEEDED
+        assert [event.step for event in workshop.events(job, "job.step")] == list(range(1, 61))
+
+    @pytest.mark.parametrize("play", STUBBORN)
+    def test_of_a_child_that_will_not_stop_is_a_pause_too(self, workshop: Workshop, play: str) -> None:
+        job = workshop.submit(play)
+        with Aside(target=workshop.attempt().run):
+            eventually(lambda: workshop.events(job, "job.ready"))
+            workshop.jobs.pause(LOCAL, job)
+            workshop.reaches(job, State.PAUSED)
+        assert workshop.job(job).attempts[0].cause == "paused"
+
+
+class TestHandBack:
+    def test_rings_so_that_another_worker_takes_the_job_at_once(self, workshop: Workshop) -> None:
+        workshop.submit(steps=10_000)
+        attempt = workshop.attempt()
+        with Aside(target=attempt.run):
+            eventually(lambda: psutil.Process().children())
+            attempt.hand_back()
+        assert workshop.bell.rings == 1
+
+    @pytest.mark.parametrize("play", STUBBORN)
+    def test_of_a_child_that_will_not_stop_hands_its_job_on_too(self, workshop: Workshop, play: str) -> None:
+        job = workshop.submit(play)
+        attempt = workshop.attempt(hand_back=0.3)
+        with Aside(target=attempt.run):
+            eventually(lambda: workshop.events(job, "job.ready"))
+            attempt.hand_back()
+        assert (workshop.job(job).state, workshop.job(job).attempts[0].cause) == (State.QUEUED, "handed_back")
 
 
 class TestFence:
