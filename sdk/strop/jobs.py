@@ -39,6 +39,7 @@ class Jobs:
         seed: int | None = None,
         dtype: str | None = None,
         samples: Mapping[str, Any] | None = None,
+        validation: Mapping[str, Any] | None = None,
         checkpoint_every: int | None = None,
         max_seconds: float | None = None,
         max_nfe: int | None = None,
@@ -58,7 +59,7 @@ class Jobs:
         fields = {
             "base_model": base_model, "prompts": prompts, "prompts_file": prompts_file, "reward": reward,
             "method": method, "lora": lora, "steps": steps, "seed": seed, "dtype": dtype, "samples": samples,
-            "checkpoint_every": checkpoint_every, "max_seconds": max_seconds, "max_nfe": max_nfe, "needs": needs,
+            "validation": validation, "checkpoint_every": checkpoint_every, "max_seconds": max_seconds, "max_nfe": max_nfe, "needs": needs,
             "adapter_name": adapter_name, "priority": priority, "metadata": metadata, **unknown,
         }  # fmt: skip
         request = create_request(fields, idempotency_key or secrets.token_hex(16))

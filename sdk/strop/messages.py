@@ -100,7 +100,7 @@ def _put(message: Message, field: FieldDescriptor, value: Any, place: tuple[str,
         remedy = "send a list of strings"
     else:
         types, kind = KINDS[field.cpp_type]
-        fits = isinstance(value, types) and not isinstance(value, bool)
+        fits = isinstance(value, types) and (not isinstance(value, bool) or bool in types)
         remedy = f"send {kind}"
     if not fits:
         wrong.append(FieldError(".".join(place), f"this is {json.dumps(value, default=repr)[:80]}", remedy))
@@ -133,5 +133,6 @@ KINDS: Final[Mapping[int, tuple[tuple[type, ...], str]]] = {
     FieldDescriptor.CPPTYPE_INT64: ((int,), "a whole number below 2^63"),
     FieldDescriptor.CPPTYPE_DOUBLE: ((int, float), "a number"),
     FieldDescriptor.CPPTYPE_STRING: ((str,), "a string"),
+    FieldDescriptor.CPPTYPE_BOOL: ((bool,), "true or false"),
 }
 """What a single field of each kind takes, and how to say so."""

@@ -49,6 +49,28 @@ class Samples(BaseModel):
     num_inference_steps: int = Field(default=10, ge=1, le=200, description="Sampler steps of the samples.")
 
 
+class Validation(BaseModel):
+    """Scoring while the job trains: one picture of each prompt at fixed seeds, by the job's own reward."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    every: int = Field(default=10, ge=1, le=100_000, description="Steps between two validations.")
+    prompts: tuple[PromptText, ...] = Field(
+        default=(),
+        max_length=512,
+        description="Prompts to validate on, best none of the job's; empty: its first sixteen.",
+    )
+    guidance: float = Field(default=2.0, ge=1.0, le=20.0, description="Guidance scale of the pictures.")
+    num_inference_steps: int = Field(default=10, ge=1, le=200, description="Sampler steps of the pictures.")
+    keep_best: bool = Field(default=True, description="Deliver the adapter of the best validation, not the last.")
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="End after so many validations in a row without a new best; null: never.",
+    )
+
+
 class Needs(BaseModel):
     """What the job needs of a worker beside the base model's family and the reward: a worker that lacks it passes it over."""
 
@@ -87,6 +109,10 @@ class JobRequest(BaseModel):
         default="auto", description="Precision of the base model; auto: bf16 on a GPU that has it, else fp32."
     )
     samples: Samples = Field(default_factory=Samples, description="Pictures drawn while the job trains.")
+    validation: Validation | None = Field(
+        default=None,
+        description="Choose the adapter by a validation, and stop when it no longer rises; null: the last.",
+    )
     checkpoint_every: int = Field(default=10, ge=1, le=100_000, description="Steps between checkpoints.")
     max_seconds: float | None = Field(
         default=None,
@@ -114,6 +140,31 @@ class JobRequest(BaseModel):
         if (self.prompts is None) == (self.prompts_file is None):
             raise ValueError("give either prompts or prompts_file, and not both")
         return self
+
+
+class CertificateRequest(BaseModel):
+    """The body of `POST /jobs/{id}/certificate`; may be left out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    from_step: int | None = Field(
+        default=None,
+        ge=0,
+        le=100_000,
+        description="Step of the stored checkpoint to replay from; null: the last but one.",
+    )
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Steps to replay, up to a stored checkpoint; null: up to the next one that is stored.",
+    )
+    priority: int = Field(
+        default=CERTIFICATE_PRIORITY,
+        ge=-10,
+        le=10,
+        description="Of the certificate; by default it waits behind training.",
+    )
 
 
 class Replay(BaseModel):

@@ -82,14 +82,14 @@ REFUSALS: dict[str, Refusal] = {
     "a path for a reward model": create({"reward": {"type": "clip", "model": "../clip"}}, "unknown_reward_model", "reward.model", "use one of"),
     "a parameter of another reward": create({"reward": {**CLIP, "quality": 5}}, INVALID, "reward.quality", "remove it"),
     "a prompt that is no scene": create({"reward": {"type": "scene"}, "prompts": ["a red circle", "a cat"]}, "prompt_not_a_scene", "prompts.1", "write "),
-    "an unknown method": create({"method": {"type": "ppo"}}, INVALID, "method.type", "choose sharpening-rlhf"),
+    "an unknown method": create({"method": {"type": "ppo"}}, INVALID, "method.type", "choose one of ddpo, "),
     "too few candidates": create({"method": {**METHOD, "candidates": 1}}, INVALID, "method.candidates", "send a whole number, 2 or more"),
     "too many candidates": create({"method": {**METHOD, "candidates": 65}}, INVALID, "method.candidates", "send a whole number, 2 or more"),
     "half a candidate": create({"method": {**METHOD, "candidates": 2.5}}, INVALID, "method.candidates", "send a whole number"),
     "a learning rate of 0": create({"method": {**METHOD, "learning_rate": 0}}, INVALID, "method.learning_rate", "send a number, more than 0"),
     "a negative beta": create({"method": {**METHOD, "beta": -1}}, INVALID, "method.beta", "beta must be"),
     "a trajectory longer than its rollout": create(
-        {"method": {**METHOD, "trajectory_length": 11}}, INVALID, "method.trajectory_length", "a rollout has one state per step"
+        {"method": {**METHOD, "trajectory_length": 11}}, INVALID, "method.trajectory_length", "a walk has one state per step"
     ),
     "a rank of 0": create({"lora": {"rank": 0}}, INVALID, "lora.rank", "send a whole number, 1 or more and at most 256"),
     "an unknown target": create({"lora": {"targets": ["to_q"]}}, INVALID, "lora.targets.0", "choose attention, feed-forward or conv"),

@@ -19,7 +19,7 @@ from worker import pipe
 from worker.child.files import write_whole
 from worker.models.load import load
 from worker.rewards.make import make
-from worker.training.events import Checkpointed, Event, Finished, Resumed, Sampled, Stepped, Warned
+from worker.training.events import Checkpointed, Event, Finished, Resumed, Sampled, Stepped, Validated, Warned
 from worker.training.loop import train
 
 ADAPTER = "pytorch_lora_weights.safetensors"
@@ -105,6 +105,9 @@ class Teller:
                 self._say(pipe.Report("job.step", event.step, self._progress(event)))
             case Sampled():
                 self._tell_samples(event)
+            case Validated():
+                data = {"reward": event.reward, "pictures": event.pictures}
+                self._say(pipe.Report("job.validation", event.step, data))
             case Checkpointed():
                 made = self._write(f"checkpoint-{event.step}.safetensors", "checkpoint", event.step, event.data)
                 data = {"name": made.name, "bytes": made.bytes, "sha256": made.sha256}

@@ -1,4 +1,7 @@
-"""The preference loss (Eq. 11) as functions of errors: log-likelihood ratios are differences of denoising errors."""
+"""Losses as functions of errors alone: log-likelihood ratios are differences of denoising errors (Eq. 11).
+
+Q states, c candidates at each; weights [Q, c] say which is wanted more (> 0) and which less (< 0).
+"""
 
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -9,15 +12,15 @@ def error(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction.float() - target.float()).square().flatten(1).mean(dim=1)
 
 
-def relative(errors: Tensor, reference: Tensor) -> Tensor:
-    """Errors of best and worst in units of the reference's mean error on the two: [Q, 2] → [Q, 2]"""
-    return errors / reference.mean(dim=1, keepdim=True)
+def unit(reference: Tensor, weight: Tensor) -> Tensor:
+    """The reference's own error at a state, averaged over its candidates by |weight|: [Q, c] → [Q, 1]"""
+    return (reference * weight.abs()).sum(dim=1, keepdim=True) / weight.abs().sum(dim=1, keepdim=True)
 
 
-def preference_logit(policy: Tensor, reference: Tensor, beta: float) -> Tensor:
-    """β·log-ratio_best − β·log-ratio_worst from errors [Q, 2]; a log-ratio is −Δ, Δ = err_policy − err_reference: [Q]"""
-    delta = relative(policy - reference, reference)
-    return -beta * (delta[:, 0] - delta[:, 1])
+def preference_logit(policy: Tensor, reference: Tensor, weight: Tensor, beta: float) -> Tensor:
+    """−β Σ w·Δ, Δ = (err_policy − err_reference) / unit: for (best, worst) it is β·log-ratio_best − β·log-ratio_worst. [Q]"""
+    delta = (policy - reference) / unit(reference, weight)
+    return -beta * (weight * delta).sum(dim=1)
 
 
 def preference_loss(logit: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Candidates: draw n pictures of each prompt and judge every one on the states that its own rollout passed through."""
+"""Candidates: draw n pictures of each prompt; score every one on the states that its own rollout passed through."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from worker.sharpening.rng import key
-from worker.sharpening.world import Settings, World
+from worker.sharpening.world import Settings, World, at
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Candidates:
 
     seeds: Tensor  # int64 [P, n], on the CPU: all the chance there is in a rollout
     clean: Tensor  # [P, n, C, H, W]: the last state's x̂_0
-    rewards: Tensor  # float64 [P, n, m], on the CPU: R at the last m states, in the order of the walk
+    rewards: Tensor  # float64 [P, n, m], on the CPU: R at the judged states, in the order of the walk
 
     @property
     def scores(self) -> Tensor:
@@ -33,30 +33,31 @@ def candidate_seeds(settings: Settings, update: int, prompts: int) -> Tensor:
 
 
 @torch.no_grad()
-def search(world: World, settings: Settings, seeds: Tensor) -> Candidates:
-    """Roll out and judge every seed of every prompt, `micro_batch` rows at a time."""
+def search(world: World, settings: Settings, seeds: Tensor, *, judged: int = 1) -> Candidates:
+    """Roll out every seed of every prompt, `micro_batch` rows at a time, and judge the last `judged` states (0: none)."""
     prompts, n = seeds.shape
     prompt = torch.arange(prompts).repeat_interleave(n)
     size = settings.micro_batch
     parts = [slice(start, start + size) for start in range(0, len(prompt), size)]
     with world.searching():
         walks = [
-            walk(world, settings, noise(world, seeds.view(-1)[rows]), prompt[rows].to(world.device)) for rows in parts
+            walk(world, settings, noise(world, seeds.view(-1)[rows]), prompt[rows].to(world.device), judged)
+            for rows in parts
         ]
     clean, rewards = (torch.cat(rows) for rows in zip(*walks, strict=True))
     return Candidates(seeds, clean.view(prompts, n, *clean.shape[1:]), rewards.view(prompts, n, -1))
 
 
-def walk(world: World, settings: Settings, latents: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor]:
-    """(x̂_0 of the last state [B, C, H, W], rewards at the last m states [B, m])"""
-    timesteps = world.sampler.timesteps
-    rewards = []
-    for index, t in enumerate(timesteps):
-        prediction = world.denoise(latents, torch.full_like(prompt, t), prompt, settings.rollout_guidance)
-        latents, preview = world.sampler.step(prediction, index, latents)
-        if index >= len(timesteps) - settings.trajectory_length:
-            rewards.append(world.reward(world.decode(preview), prompt))
-    return preview, torch.stack(rewards, dim=-1).cpu().double()
+def walk(world: World, settings: Settings, latents: Tensor, prompt: Tensor, judged: int) -> tuple[Tensor, Tensor]:
+    """(x̂_0 of the last state [B, C, H, W], rewards at the last `judged` states [B, judged])"""
+    sampler = world.sampler(settings.rollout_steps)
+    rewards = [torch.zeros(len(prompt), 0)]
+    for index, t in enumerate(sampler.timesteps):
+        prediction = world.denoise(latents, at(t, prompt), prompt, settings.rollout_guidance)
+        latents, preview = sampler.step(prediction, index, latents)
+        if index >= len(sampler.timesteps) - judged:
+            rewards.append(world.reward(world.decode(preview), prompt).cpu().unsqueeze(1))
+    return preview, torch.cat(rewards, dim=1).double()
 
 
 def noise(world: World, seeds: Tensor) -> Tensor:

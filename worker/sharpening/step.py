@@ -2,11 +2,15 @@
 
 The algorithm, for each prompt c of the update:
   1. draw n pictures of c by the sampler, without gradients; each is one candidate
-  2. judge a candidate by its trajectory: S = Σ R(x̂_0(x_t), c) over the last m states of its own rollout     (Eq. 8)
+  2. judge a candidate by its trajectory: S = Σ R(x̂_0(x_t), c) over m states                                   (Eq. 8)
+       states rollout: the last m states of its own rollout
+       states renoised: noise the picture to one t, walk m sampler steps from there; those states
   3. best = arg max S, worst = arg min S; a gap ≤ 1e-6 gives no pair
-  4. noise both to the same t with the same ε, at J levels
+       path-weights: all n, with weights softmax(S/λ) − softmax(−S/λ); λ → 0 is best and worst
+  4. noise the chosen to the same t with the same ε, at J levels
   5. L = −log σ(−β (Δ_best − Δ_worst)), Δ = (‖ε_θ − ε‖² − ‖ε_ref − ε‖²) / u, averaged over all of them        (Eq. 11)
   6. the gradient of L with respect to θ, the adapter, is what this function returns
+`paper_step` in paper.py is the same update as the paper estimates it; sft.py is Algorithm 1.
 
 Where we leave the paper, and why (docs/paper.md has the test of each):
   a. The states are those that the rollout passed through, not those of m sampler steps from one re-noising: they cost
@@ -16,81 +20,61 @@ Where we leave the paper, and why (docs/paper.md has the test of each):
      code the reference has the first state only.
   d. t and ε are shared within a pair (as Diffusion-DPO does) and ε is fresh: less noise in the gradient.
   e. A pair is used at J levels spread over the schedule, each with its own log σ: the rollout is the expensive part.
-  f. Search first, then recompute: only best and worst are ever differentiated. The gradient is the same.
+  f. Search first, then recompute: only the chosen are ever differentiated. The gradient is the same.
   g. Rollouts may use guidance, and so may the prediction in L: without it training learns what guidance gives anyway.
   h. u is the reference's own error on the pair: Δ is a Gaussian's log-ratio with the variance that the reference has
      there. Errors of ε span a factor of 70 from t = 950 to t = 50; with u = 1 the loss listens to the finest noise,
      when what a picture shows is long decided. With u, β means the same at every t, in every model, for ε and for v.
 
 Notation (code, paper)                          Shapes
-  candidates  n      trajectory_length  m         P prompts   n candidates   m states   K ≤ P pairs   J levels   Q = K·J
-  scores      S      timesteps_per_pair J         C, H, W of a latent        B rows of one call
+  candidates  n      trajectory_length  m         P prompts   n candidates   m states   K ≤ P chosen prompts   c chosen of each
+  scores      S      levels             J         J levels    Q = K·J        C, H, W of a latent   B rows of one call
   clean       x̂_0    reference          ε_ref
-  beta        β      parameters         θ
+  beta        β      parameters         θ         temperature λ
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
-from worker.sharpening.beta import Beta, calibrated
-from worker.sharpening.comparison import Comparison, compare, reference_errors, renoised
+from worker.sharpening.preference import prefer
+from worker.sharpening.rng import generator
 from worker.sharpening.rollout import Candidates, candidate_seeds, search
-from worker.sharpening.selection import Pairs, best_and_worst
+from worker.sharpening.selection import preferred
+from worker.sharpening.trajectory import starts, walk_from
+from worker.sharpening.update import Memory, Step, judged
 from worker.sharpening.world import Settings, World
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """Of finished pictures: the mean reward, and the mean over prompts of the highest and of the lowest.
-
-    Of the pairs, None where there is none: the loss, the median |β·(Δ_best − Δ_worst)|, the share with the right sign.
-    """
-
-    reward_mean: float
-    reward_best: float
-    reward_worst: float
-    ties: int
-    loss: float | None = None
-    preference: float | None = None
-    accuracy: float | None = None
+def step(settings: Settings, world: World, memory: Memory, update: int, prompts: Sequence[int]) -> Step:
+    """One update. Everything random in it is a function of (settings.seed, update)."""
+    found = candidates(world, settings, update, len(prompts))
+    chosen = preferred(found.scores, found.seeds, settings.temperature)
+    seen = replace(judged(found.rewards[..., -1]), ties=len(prompts) - len(chosen))
+    return prefer(world, settings, memory, update, found.clean, chosen, seen)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    gradient: tuple[Tensor, ...] | None  # None: every prompt was a tie, and there is nothing to learn
-    beta: Beta
-    metrics: Metrics
+def candidates(world: World, settings: Settings, update: int, prompts: int) -> Candidates:
+    """Steps 1 and 2: n pictures of each prompt, with the rewards of the m states that they are judged on."""
+    seeds = candidate_seeds(settings, update, prompts)
+    if settings.states == "rollout":
+        return search(world, settings, seeds, judged=settings.trajectory_length)
+    found = search(world, settings, seeds, judged=0)
+    return replace(found, rewards=rejudged(world, settings, update, found.clean))
 
 
-def step(world: World, settings: Settings, beta: Beta, *, update: int, prompts: int) -> Step:
-    """One update on `prompts` prompts. Everything random in it is a function of (settings.seed, update)."""
-    found = search(world, settings, candidate_seeds(settings, update, prompts))
-    pairs = best_and_worst(found.scores, found.seeds)
-    seen = measure_search(found, pairs)
-    if not len(pairs.prompt):
-        return Step(None, beta, seen)
-    states = renoised(world, settings, update, found, pairs)
-    reference = reference_errors(world, settings, states)
-    beta = calibrated(beta, update, reference)
-    compared = compare(world, settings, states, reference, beta.value)
-    return Step(compared.gradient, beta, measure_comparison(seen, compared))
-
-
-def measure_search(found: Candidates, pairs: Pairs) -> Metrics:
-    finished = found.rewards[..., -1]
-    return Metrics(
-        reward_mean=finished.mean().item(),
-        reward_best=finished.amax(dim=1).mean().item(),
-        reward_worst=finished.amin(dim=1).mean().item(),
-        ties=len(finished) - len(pairs.prompt),
-    )
-
-
-def measure_comparison(seen: Metrics, compared: Comparison) -> Metrics:
-    return replace(
-        seen,
-        loss=compared.loss.mean().item(),
-        preference=compared.logit.abs().median().item(),
-        accuracy=(compared.logit > 0).double().mean().item(),
-    )
+def rejudged(world: World, settings: Settings, update: int, clean: Tensor) -> Tensor:
+    """R at the m states of one walk from each of `clean` [P, n, C, H, W], with (t, ε) shared by a prompt's: [P, n, m]"""
+    prompts, n = clean.shape[:2]
+    noise = [
+        torch.randn(world.latent_shape, generator=generator(settings.seed, update, prompt, "walk"))
+        for prompt in range(prompts)
+    ]
+    rows = torch.arange(prompts).repeat_interleave(n)
+    walked = walk_from(
+        world, settings, clean.flatten(0, 1), torch.stack(noise)[rows].to(world.device),
+        starts(world, settings, update, prompts)[rows], rows.to(world.device),
+    )  # fmt: skip
+    return walked.rewards.view(prompts, n, -1)

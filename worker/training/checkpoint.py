@@ -7,7 +7,7 @@ order of the prompts and the average's decay are functions of the step.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import safetensors
 import safetensors.torch
@@ -16,25 +16,35 @@ from torch import Tensor
 from service.domain.errors import JobFailure
 from worker.models.counter import Counts
 from worker.sharpening.beta import Beta
+from worker.sharpening.update import Memory
+from worker.training.trial import Best
 
-FORMAT, VERSION = "strop-checkpoint", 1
+FORMAT, VERSION = "strop-checkpoint", 2
+REMEMBERED = "memory/"
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a checkpoint knows beside tensors."""
+    """What a checkpoint knows beside the optimiser's tensors."""
 
     step: int
     counts: Counts
     backward_cost: float
-    beta: Beta
+    memory: Memory = field(default_factory=Memory)
+    best: Best = field(default_factory=Best)
 
 
 def pack(progress: Progress, tensors: Mapping[str, Tensor]) -> bytes:
     """The same state gives the same bytes (in one metadata entry: safetensors shuffles several)."""
-    header = json.dumps(asdict(progress), sort_keys=True)
-    envelope = {"version": VERSION, "header": header, "sha256": digest(header, tensors)}
-    return safetensors.torch.save(dict(tensors), metadata={FORMAT: json.dumps(envelope)})
+    memory = progress.memory
+    fields = {
+        "step": progress.step, "counts": asdict(progress.counts), "backward_cost": progress.backward_cost,
+        "beta": asdict(memory.beta), "best": asdict(progress.best),
+    }  # fmt: skip
+    header = json.dumps(fields, sort_keys=True)
+    whole = {**tensors, **{f"{REMEMBERED}{name}": value.cpu().contiguous() for name, value in memory.tensors.items()}}
+    envelope = {"version": VERSION, "header": header, "sha256": digest(header, whole)}
+    return safetensors.torch.save(whole, metadata={FORMAT: json.dumps(envelope)})
 
 
 def unpack(data: bytes) -> tuple[Progress, dict[str, Tensor]]:
@@ -56,15 +66,13 @@ def unpack(data: bytes) -> tuple[Progress, dict[str, Tensor]]:
         raise JobFailure("the checkpoint's digest does not fit its content: it is damaged", code="checkpoint_damaged")
     fields = json.loads(header)
     beta = fields["beta"]
-    return (
-        Progress(
-            step=fields["step"],
-            counts=Counts(**fields["counts"]),
-            backward_cost=fields["backward_cost"],
-            beta=Beta(beta["value"], beta["fixed"], tuple(beta["gaps"])),
-        ),
-        tensors,
+    remembered = [name for name in tensors if name.startswith(REMEMBERED)]
+    memory = Memory(
+        Beta(beta["value"], beta["fixed"], tuple(beta["gaps"])),
+        {name.removeprefix(REMEMBERED): tensors.pop(name) for name in remembered},
     )
+    counts = Counts(**fields["counts"])
+    return Progress(fields["step"], counts, fields["backward_cost"], memory, Best(**fields["best"])), tensors
 
 
 def digest(header: str, tensors: Mapping[str, Tensor]) -> str:

@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -25,15 +26,16 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """One update is done. Rewards are of finished pictures; what concerns pairs is None where every prompt was a tie.
+    """One update is done. Rewards are of the pictures that it judged, None where it judged none; what concerns pairs is
+    None where there was none.
 
     `training_nfe`, `training_fe`, `decodes` and `reward_calls` are totals since the job's start, without the samples.
     """
 
     step: int
-    reward_mean: float
-    reward_best: float
-    reward_worst: float
+    reward_mean: float | None
+    reward_best: float | None
+    reward_worst: float | None
     ties: int
     loss: float | None
     preference: float | None
@@ -62,6 +64,15 @@ class Sampled:
 
 
 @dataclass(frozen=True, slots=True)
+class Validated:
+    """The mean reward over the validation prompts, one picture each, with the adapter that would be delivered now."""
+
+    step: int
+    reward: float
+    pictures: int
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpointed:
     """Everything that going on needs, as one file."""
 
@@ -72,9 +83,15 @@ class Checkpointed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end: the averaged adapter as a file that plain diffusers loads, and what it cost."""
+    """The end: the averaged adapter as a file that plain diffusers loads, and what it cost.
+
+    `step` is the last update; `kept_step` the one whose adapter is delivered (the best by validation, where there is one).
+    `reason`: completed; guard (validation has not risen for `patience` turns); max_nfe or max_seconds (a budget is spent).
+    """
 
     step: int
+    kept_step: int
+    reason: Literal["completed", "guard", "max_nfe", "max_seconds"]
     adapter: bytes
     sha256: str
     training_nfe: int
@@ -83,4 +100,4 @@ class Finished:
     reward_calls: int
 
 
-Event = Resumed | Warned | Stepped | Sampled | Checkpointed | Finished
+Event = Resumed | Warned | Stepped | Sampled | Validated | Checkpointed | Finished

@@ -8,25 +8,26 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from service.domain.errors import JobFailure
 from service.domain.recipes import Recipe
-from worker.evaluation.draw import draw
 from worker.models.counter import Counts
 from worker.models.family import Family
 from worker.rewards.reward import Reward
-from worker.sharpening.beta import Beta
-from worker.sharpening.step import step as sharpen
+from worker.sharpening.update import Step
 from worker.training.checkpoint import Progress, pack, unpack
-from worker.training.data import prompts_of
-from worker.training.events import Checkpointed, Event, Finished, Resumed, Sampled, Stepped, Warned
+from worker.training.events import Checkpointed, Event, Finished, Resumed, Stepped, Warned
+from worker.training.methods import memory_of, method_of, prompts_at
 from worker.training.optimiser import Optimiser, learning_rate
-from worker.training.world import backward_cost, settings_of, world_of
+from worker.training.trial import sample, validate
+from worker.training.world import Images, backward_cost, no_images, world_of
 
-SHOWN_PROMPTS = 4
+Reason = Literal["completed", "guard", "max_nfe", "max_seconds"]
 
 
 def train(
@@ -35,99 +36,138 @@ def train(
     recipe: Recipe,
     prompts: Sequence[str],
     *,
+    images: Images = no_images,
+    start: bytes | None = None,
     resume: bytes | None = None,
     checkpoint_now: Callable[[], bool] = lambda: False,
+    out_of_time: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Event]:
     """Sharpen `base` on `prompts`; it must carry no trained adapter yet.
 
-    `resume`: the data of a Checkpointed of the same recipe. `checkpoint_now` is asked after each step; where it says
-    yes, that step's Stepped is followed by a Checkpointed, and the driver may close the generator then.
-    Raises JobFailure: nan_loss, nan_latents, out_of_memory, reward_error, lora_targets, checkpoint_damaged,
-    checkpoint_version.
+    `images`: the prompts' own pictures, for methods that take some. `start`: an exported adapter of the same layout to
+    begin with; the reference stays the base. `resume`: the data of a Checkpointed of the same recipe. `checkpoint_now` is
+    asked after each step; where it says yes, that step's Stepped is followed by a Checkpointed, and the driver may close
+    the generator then. `out_of_time` is asked after each step too: yes ends the training there, with its adapter.
+    Raises JobFailure: nan_loss, nan_latents, out_of_memory, reward_error, lora_targets, start_adapter,
+    checkpoint_damaged, checkpoint_version.
     """
-    method, settings = recipe.method, settings_of(recipe, base.latent_shape)
+    method = method_of(recipe, base.latent_shape)
     parameters = base.add_adapter(recipe.lora.rank, recipe.lora.targets, recipe.seed)
-    optimiser = Optimiser(parameters, method, recipe.steps)
+    if start is not None:
+        begin_with(parameters, base.read_adapter(start))
+    optimiser = Optimiser(parameters, recipe.method, recipe.steps)
     if resume is None:
         yield from (Warned(0, sentence) for sentence in base.truncations(prompts))
-        beta = Beta() if method.beta == "auto" else Beta(method.beta, fixed=True)
-        progress = Progress(0, Counts(), backward_cost(base, optimiser.values, prompts[0]), beta)
-        if recipe.samples.every:
-            yield sample(base, optimiser, recipe, prompts, 0)
+        progress = Progress(0, Counts(), backward_cost(base, optimiser.values, prompts[0]), memory_of(recipe.method))
+        progress = yield from tried(base, reward, optimiser, recipe, prompts, progress, last=False)
     else:
         progress, tensors = unpack(resume)
         restore(optimiser, tensors)
         yield Resumed(progress.step)
 
-    for update in range(progress.step, recipe.steps):
-        started, before = clock(), base.counter.total
+    reason = ended(recipe, progress)
+    while reason is None:
+        started, before, update = clock(), base.counter.total, progress.step
         with clear_failures(update + 1):
-            chosen = prompts_of(prompts, recipe.seed, update, method.prompts_per_step)
-            world = world_of(base, reward, optimiser.values, chosen, method.rollout_steps)
-            done = sharpen(world, settings, progress.beta, update=update, prompts=len(chosen))
+            places = prompts_at(recipe.method, len(prompts), recipe.seed, update)
+            world = world_of(base, reward, parameters, [prompts[place] for place in places], images)
+            done = method(world, progress.memory, update, places)
             norm = optimiser.apply(done.gradient, update) if done.gradient else None
         finite(update + 1, done.metrics.loss, norm)
         counts = progress.counts + (base.counter.total - before)
-        progress = Progress(update + 1, counts, progress.backward_cost, done.beta)
-        yield Stepped(
-            step=progress.step,
-            reward_mean=done.metrics.reward_mean,
-            reward_best=done.metrics.reward_best,
-            reward_worst=done.metrics.reward_worst,
-            ties=done.metrics.ties,
-            loss=done.metrics.loss,
-            preference=done.metrics.preference,
-            accuracy=done.metrics.accuracy,
-            beta=done.beta.value,
-            grad_norm=norm,
-            learning_rate=learning_rate(method, update, recipe.steps),
-            training_nfe=counts.nfe,
-            training_fe=counts.fe(progress.backward_cost),
-            decodes=counts.decodes,
-            reward_calls=counts.reward_calls,
-            seconds=clock() - started,
-        )
-        last = progress.step == recipe.steps
-        if recipe.samples.every and (last or progress.step % recipe.samples.every == 0):
-            yield sample(base, optimiser, recipe, prompts, progress.step)
-        if last or progress.step % recipe.checkpoint_every == 0 or checkpoint_now():
+        progress = replace(progress, step=update + 1, counts=counts, memory=done.memory)
+        yield stepped(recipe, progress, done, norm, clock() - started)
+        reason = ended(recipe, progress) or ("max_seconds" if out_of_time() else None)
+        progress = yield from tried(base, reward, optimiser, recipe, prompts, progress, last=reason is not None)
+        reason = reason or ended(recipe, progress)
+        if reason or progress.step % recipe.checkpoint_every == 0 or checkpoint_now():
             data = pack(progress, optimiser.tensors())
             yield Checkpointed(progress.step, data, hashlib.sha256(data).hexdigest())
 
-    adapter = base.export(optimiser.average)
-    counts = progress.counts
+    keeps_best = recipe.validation is not None and recipe.validation.keep_best
+    adapter = base.export(optimiser.best if keeps_best else optimiser.average)
     yield Finished(
         step=progress.step,
+        kept_step=progress.best.step if keeps_best else progress.step,
+        reason=reason,
         adapter=adapter,
         sha256=hashlib.sha256(adapter).hexdigest(),
+        training_nfe=progress.counts.nfe,
+        training_fe=progress.counts.fe(progress.backward_cost),
+        decodes=progress.counts.decodes,
+        reward_calls=progress.counts.reward_calls,
+    )
+
+
+def ended(recipe: Recipe, progress: Progress) -> Reason | None:
+    """Why the training is over, as far as its own state says so: the same after a resume."""
+    if progress.step >= recipe.steps:
+        return "completed"
+    if recipe.max_nfe is not None and progress.counts.nfe >= recipe.max_nfe:
+        return "max_nfe"
+    patience = recipe.validation.patience if recipe.validation else None
+    return "guard" if patience is not None and progress.best.since >= patience else None
+
+
+def tried(  # noqa: PLR0917 — the loop's own state
+    base: Family,
+    reward: Reward,
+    optimiser: Optimiser,
+    recipe: Recipe,
+    prompts: Sequence[str],
+    progress: Progress,
+    *,
+    last: bool,
+) -> Iterator[Event]:
+    """Samples and validation where this step is due for them; returns the progress with the best so far."""
+    step = progress.step
+    with clear_failures(step):
+        if recipe.samples.every and (last or step % recipe.samples.every == 0):
+            yield sample(base, optimiser, recipe, prompts, step)
+        if recipe.validation and (last or step % recipe.validation.every == 0):
+            seen = validate(base, reward, optimiser, recipe.validation, prompts, step)
+            best = progress.best.after(seen)
+            if best.step == step:
+                optimiser.keep_best()
+            progress = replace(progress, best=best)
+            yield seen
+    return progress
+
+
+def stepped(recipe: Recipe, progress: Progress, done: Step, norm: float | None, seconds: float) -> Stepped:
+    metrics, counts = done.metrics, progress.counts
+    return Stepped(
+        step=progress.step,
+        reward_mean=metrics.reward_mean,
+        reward_best=metrics.reward_best,
+        reward_worst=metrics.reward_worst,
+        ties=metrics.ties,
+        loss=metrics.loss,
+        preference=metrics.preference,
+        accuracy=metrics.accuracy,
+        beta=progress.memory.beta.value,
+        grad_norm=norm,
+        learning_rate=learning_rate(recipe.method, progress.step - 1, recipe.steps),
         training_nfe=counts.nfe,
         training_fe=counts.fe(progress.backward_cost),
         decodes=counts.decodes,
         reward_calls=counts.reward_calls,
+        seconds=seconds,
     )
 
 
-def sample(base: Family, optimiser: Optimiser, recipe: Recipe, prompts: Sequence[str], step: int) -> Sampled:
-    """The recipe's sample pictures, drawn with the average as it is now."""
-    wanted, shown = recipe.samples, tuple(recipe.samples.prompts or prompts[:SHOWN_PROMPTS])
-    seeds = tuple(range(len(shown)))
-    with clear_failures(step), lent(optimiser.parameters, optimiser.average):
-        drawn = draw(base, shown, seeds, guidance=wanted.guidance, steps=wanted.num_inference_steps)
-    return Sampled(step, drawn.pictures, shown, seeds, wanted.guidance, wanted.num_inference_steps, drawn.nfe)
-
-
-@contextmanager
-def lent(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
-    """The parameters hold other values inside the block, and their own bits again after it."""
-    own = {name: parameter.data for name, parameter in parameters.items()}
+@torch.no_grad()
+def begin_with(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Copy an exported adapter's tensors into the trainable ones."""
+    shapes = {name: tuple(value.shape) for name, value in values.items()}
+    if shapes != {name: tuple(parameter.shape) for name, parameter in parameters.items()}:
+        raise JobFailure(
+            "the adapter to begin with has another layout: give this job the same lora.rank and lora.targets",
+            code="start_adapter",
+        )
     for name, parameter in parameters.items():
-        parameter.data = values[name]
-    try:
-        yield
-    finally:
-        for name, parameter in parameters.items():
-            parameter.data = own[name]
+        parameter.copy_(values[name])
 
 
 def restore(optimiser: Optimiser, tensors: Mapping[str, Tensor]) -> None:

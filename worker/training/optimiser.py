@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from service.domain.methods import Method
+from service.domain.methods import Trained
 
 
-def learning_rate(method: Method, step: int, steps: int) -> float:
+def learning_rate(method: Trained, step: int, steps: int) -> float:
     """Of update number `step` (from 0) of `steps`: warm-up, then constant or falling to 0 after the last."""
     warm = min(1.0, (step + 1) / (method.warmup_steps + 1))
     falling = 1.0 - step / steps if method.schedule == "linear" else 1.0
@@ -20,12 +20,13 @@ def learning_rate(method: Method, step: int, steps: int) -> float:
 
 
 class Optimiser:
-    """Changes `parameters` in place; `average` is the exponential moving average that is delivered."""
+    """Changes `parameters` in place; `average`, the exponential moving average, is delivered, or `best`: it at its best."""
 
-    def __init__(self, parameters: Mapping[str, Tensor], method: Method, steps: int) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor], method: Trained, steps: int) -> None:
         self.parameters, self._method, self._steps = parameters, method, steps
         self.values = tuple(parameters.values())
         self.average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        self.best: dict[str, Tensor] = {}
         self._adam = torch.optim.AdamW(self.values, lr=method.learning_rate, weight_decay=method.weight_decay)
 
     @torch.no_grad()
@@ -45,10 +46,15 @@ class Optimiser:
             average.lerp_(parameter, 1 - decay)
         return norm
 
+    def keep_best(self) -> None:
+        """Remember the average as it is now."""
+        self.best = {name: value.clone() for name, value in self.average.items()}
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything, for a checkpoint."""
         kept = {f"adapter/{name}": parameter for name, parameter in self.parameters.items()}
         kept |= {f"average/{name}": average for name, average in self.average.items()}
+        kept |= {f"best/{name}": value for name, value in self.best.items()}
         for name, parameter in self.parameters.items():
             kept |= {f"adam/{part}/{name}": value for part, value in self._adam.state[parameter].items()}
         return {name: value.detach().cpu().contiguous() for name, value in kept.items()}
@@ -59,6 +65,8 @@ class Optimiser:
         for name, parameter in self.parameters.items():
             parameter.copy_(tensors[f"adapter/{name}"])
             self.average[name].copy_(tensors[f"average/{name}"])
+            if f"best/{name}" in tensors:
+                self.best[name] = tensors[f"best/{name}"].to(parameter.device)
             self._adam.state[parameter] = {
                 part: tensors[f"adam/{part}/{name}"].to("cpu" if part == "step" else parameter.device)
                 for part in ("step", "exp_avg", "exp_avg_sq")

@@ -1,38 +1,28 @@
 """The algorithm's world made of a family, a reward and the prompts of one update."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from service.domain.errors import JobFailure
-from service.domain.recipes import Recipe
 from worker.models.family import Family
 from worker.rewards.reward import Reward
-from worker.sharpening.world import Settings, World
+from worker.sharpening.world import World
+from worker.training.trial import lent
 
-LATENT_PIXELS_PER_CALL = 32_768
-MOST_ROWS = 128
+Images = Callable[[str], np.ndarray | None]
+"""A prompt → its own pictures, uint8 [g, H, W, 3], where the job brought some."""
 
 
-def settings_of(recipe: Recipe, latent_shape: tuple[int, int, int]) -> Settings:
-    method = recipe.method
-    _, height, width = latent_shape
-    automatic = max(1, min(MOST_ROWS, LATENT_PIXELS_PER_CALL // (height * width)))
-    return Settings(
-        seed=recipe.seed,
-        candidates=method.candidates,
-        trajectory_length=method.trajectory_length,
-        rollout_guidance=method.rollout_guidance,
-        loss_guidance=method.loss_guidance,
-        timesteps_per_pair=method.timesteps_per_pair,
-        least_noise=method.least_noise,
-        micro_batch=automatic if method.micro_batch == "auto" else method.micro_batch,
-    )
+def no_images(prompt: str) -> None:
+    return None
 
 
 def world_of(
-    family: Family, reward: Reward, parameters: Sequence[Tensor], prompts: Sequence[str], rollout_steps: int
+    family: Family, reward: Reward, parameters: Mapping[str, Tensor], prompts: Sequence[str], images: Images = no_images
 ) -> World:
     conditions = family.encode(prompts)
 
@@ -46,25 +36,43 @@ def world_of(
                 "and check the base model's folder with plain diffusers",
                 code="nan_latents",
             )
-        return family.decode(latents)
+        return family.decode_preview(latents)
 
     def judge(pictures: Tensor, prompt: Tensor) -> Tensor:
         family.counter.scored(len(pictures))
         return reward(pictures, [prompts[place] for place in prompt.tolist()])
 
+    @contextmanager
+    def wearing(values: Sequence[Tensor]) -> Iterator[None]:
+        with lent(parameters, dict(zip(parameters, values, strict=True))):
+            yield
+
+    def coefficients(t: Tensor) -> tuple[Tensor, Tensor]:
+        one, zero = (torch.full((len(t), 1, 1, 1), value, device=family.device) for value in (1.0, 0.0))
+        return family.renoise(one, zero, t), family.renoise(zero, one, t)
+
+    def own_images(place: int) -> Tensor:
+        pictures = images(prompts[place])
+        if pictures is None:
+            return torch.empty(0, *family.latent_shape, device=family.device)
+        return family.latents(torch.from_numpy(pictures))
+
     return World(
         device=family.device,
         latent_shape=family.latent_shape,
         train_timesteps=family.train_timesteps,
-        parameters=tuple(parameters),
-        sampler=family.sampler(rollout_steps),
+        parameters=tuple(parameters.values()),
+        sampler=family.sampler,
         denoise=denoise,
         reference=family.adapter_off,
         searching=family.adapter_folded,
+        wearing=wearing,
+        coefficients=coefficients,
         renoise=family.renoise,
         target=family.target,
         decode=decode,
         reward=judge,
+        images=own_images,
     )
 
 

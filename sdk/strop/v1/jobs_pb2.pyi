@@ -35,7 +35,7 @@ JOB_STATE_FAILED: JobState
 JOB_STATE_CANCELLED: JobState
 
 class JobsCreateRequest(_message.Message):
-    __slots__ = ("base_model", "prompts", "prompts_file", "reward", "method", "lora", "steps", "seed", "dtype", "samples", "checkpoint_every", "adapter_name", "priority", "metadata", "idempotency_key", "max_seconds", "max_nfe", "needs")
+    __slots__ = ("base_model", "prompts", "prompts_file", "reward", "method", "lora", "steps", "seed", "dtype", "samples", "checkpoint_every", "adapter_name", "priority", "metadata", "idempotency_key", "max_seconds", "max_nfe", "needs", "validation")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +61,7 @@ class JobsCreateRequest(_message.Message):
     MAX_SECONDS_FIELD_NUMBER: _ClassVar[int]
     MAX_NFE_FIELD_NUMBER: _ClassVar[int]
     NEEDS_FIELD_NUMBER: _ClassVar[int]
+    VALIDATION_FIELD_NUMBER: _ClassVar[int]
     base_model: str
     prompts: _containers.RepeatedScalarFieldContainer[str]
     prompts_file: str
@@ -79,7 +80,8 @@ class JobsCreateRequest(_message.Message):
     max_seconds: float
     max_nfe: int
     needs: Needs
-    def __init__(self, base_model: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., prompts_file: _Optional[str] = ..., reward: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., method: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., lora: _Optional[_Union[Lora, _Mapping]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., dtype: _Optional[str] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., checkpoint_every: _Optional[int] = ..., adapter_name: _Optional[str] = ..., priority: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., max_seconds: _Optional[float] = ..., max_nfe: _Optional[int] = ..., needs: _Optional[_Union[Needs, _Mapping]] = ...) -> None: ...
+    validation: Validation
+    def __init__(self, base_model: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., prompts_file: _Optional[str] = ..., reward: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., method: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., lora: _Optional[_Union[Lora, _Mapping]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., dtype: _Optional[str] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., checkpoint_every: _Optional[int] = ..., adapter_name: _Optional[str] = ..., priority: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., max_seconds: _Optional[float] = ..., max_nfe: _Optional[int] = ..., needs: _Optional[_Union[Needs, _Mapping]] = ..., validation: _Optional[_Union[Validation, _Mapping]] = ...) -> None: ...
 
 class JobsCreateResponse(_message.Message):
     __slots__ = ("job", "replayed")
@@ -102,14 +104,16 @@ class JobsGetResponse(_message.Message):
     def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
 
 class JobsListRequest(_message.Message):
-    __slots__ = ("state", "cursor", "limit")
+    __slots__ = ("state", "cursor", "limit", "kind")
     STATE_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     state: JobState
     cursor: str
     limit: int
-    def __init__(self, state: _Optional[_Union[JobState, str]] = ..., cursor: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+    kind: str
+    def __init__(self, state: _Optional[_Union[JobState, str]] = ..., cursor: _Optional[str] = ..., limit: _Optional[int] = ..., kind: _Optional[str] = ...) -> None: ...
 
 class JobsListResponse(_message.Message):
     __slots__ = ("data", "has_more", "next_cursor")
@@ -128,10 +132,90 @@ class JobsCancelRequest(_message.Message):
     def __init__(self, id: _Optional[str] = ...) -> None: ...
 
 class JobsCancelResponse(_message.Message):
-    __slots__ = ("job",)
+    __slots__ = ("job", "replayed")
     JOB_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
     job: Job
-    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ...) -> None: ...
+    replayed: bool
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., replayed: _Optional[bool] = ...) -> None: ...
+
+class JobsPauseRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class JobsPauseResponse(_message.Message):
+    __slots__ = ("job", "replayed")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    replayed: bool
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., replayed: _Optional[bool] = ...) -> None: ...
+
+class JobsResumeRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class JobsResumeResponse(_message.Message):
+    __slots__ = ("job", "replayed")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    replayed: bool
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., replayed: _Optional[bool] = ...) -> None: ...
+
+class JobsRetryRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class JobsRetryResponse(_message.Message):
+    __slots__ = ("job", "replayed")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    replayed: bool
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., replayed: _Optional[bool] = ...) -> None: ...
+
+class JobsCloneRequest(_message.Message):
+    __slots__ = ("id", "overrides")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    OVERRIDES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    overrides: _struct_pb2.Struct
+    def __init__(self, id: _Optional[str] = ..., overrides: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+
+class JobsCloneResponse(_message.Message):
+    __slots__ = ("job", "replayed")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    replayed: bool
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., replayed: _Optional[bool] = ...) -> None: ...
+
+class JobsCertificateRequest(_message.Message):
+    __slots__ = ("id", "from_step", "steps", "priority")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    FROM_STEP_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    from_step: int
+    steps: int
+    priority: int
+    def __init__(self, id: _Optional[str] = ..., from_step: _Optional[int] = ..., steps: _Optional[int] = ..., priority: _Optional[int] = ...) -> None: ...
+
+class JobsCertificateResponse(_message.Message):
+    __slots__ = ("job", "replayed")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    job: Job
+    replayed: bool
+    def __init__(self, job: _Optional[_Union[Job, _Mapping]] = ..., replayed: _Optional[bool] = ...) -> None: ...
 
 class JobsWatchRequest(_message.Message):
     __slots__ = ("id", "after")
@@ -164,6 +248,22 @@ class Needs(_message.Message):
     memory_gib: float
     labels: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, memory_gib: _Optional[float] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Validation(_message.Message):
+    __slots__ = ("every", "prompts", "guidance", "num_inference_steps", "keep_best", "patience")
+    EVERY_FIELD_NUMBER: _ClassVar[int]
+    PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    GUIDANCE_FIELD_NUMBER: _ClassVar[int]
+    NUM_INFERENCE_STEPS_FIELD_NUMBER: _ClassVar[int]
+    KEEP_BEST_FIELD_NUMBER: _ClassVar[int]
+    PATIENCE_FIELD_NUMBER: _ClassVar[int]
+    every: int
+    prompts: _containers.RepeatedScalarFieldContainer[str]
+    guidance: float
+    num_inference_steps: int
+    keep_best: bool
+    patience: int
+    def __init__(self, every: _Optional[int] = ..., prompts: _Optional[_Iterable[str]] = ..., guidance: _Optional[float] = ..., num_inference_steps: _Optional[int] = ..., keep_best: _Optional[bool] = ..., patience: _Optional[int] = ...) -> None: ...
 
 class Samples(_message.Message):
     __slots__ = ("every", "prompts", "guidance", "num_inference_steps")
@@ -233,7 +333,7 @@ class Certificate(_message.Message):
     def __init__(self, job: _Optional[str] = ..., from_step: _Optional[int] = ..., to_step: _Optional[int] = ..., expected_sha256: _Optional[str] = ..., found_sha256: _Optional[str] = ..., holds: _Optional[bool] = ...) -> None: ...
 
 class Recipe(_message.Message):
-    __slots__ = ("base_model", "prompts", "prompts_file", "reward", "method", "lora", "steps", "seed", "dtype", "samples", "checkpoint_every", "adapter_name", "priority", "metadata", "base", "reward_model", "prompts_sha256", "prompt_count", "max_seconds", "max_nfe", "needs")
+    __slots__ = ("base_model", "prompts", "prompts_file", "reward", "method", "lora", "steps", "seed", "dtype", "samples", "checkpoint_every", "adapter_name", "priority", "metadata", "base", "reward_model", "prompts_sha256", "prompt_count", "max_seconds", "max_nfe", "needs", "validation")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -262,6 +362,7 @@ class Recipe(_message.Message):
     MAX_SECONDS_FIELD_NUMBER: _ClassVar[int]
     MAX_NFE_FIELD_NUMBER: _ClassVar[int]
     NEEDS_FIELD_NUMBER: _ClassVar[int]
+    VALIDATION_FIELD_NUMBER: _ClassVar[int]
     base_model: str
     prompts: _containers.RepeatedScalarFieldContainer[str]
     prompts_file: str
@@ -283,7 +384,8 @@ class Recipe(_message.Message):
     max_seconds: float
     max_nfe: int
     needs: Needs
-    def __init__(self, base_model: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., prompts_file: _Optional[str] = ..., reward: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., method: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., lora: _Optional[_Union[Lora, _Mapping]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., dtype: _Optional[str] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., checkpoint_every: _Optional[int] = ..., adapter_name: _Optional[str] = ..., priority: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ..., base: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., reward_model: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., prompts_sha256: _Optional[str] = ..., prompt_count: _Optional[int] = ..., max_seconds: _Optional[float] = ..., max_nfe: _Optional[int] = ..., needs: _Optional[_Union[Needs, _Mapping]] = ...) -> None: ...
+    validation: Validation
+    def __init__(self, base_model: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., prompts_file: _Optional[str] = ..., reward: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., method: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., lora: _Optional[_Union[Lora, _Mapping]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., dtype: _Optional[str] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., checkpoint_every: _Optional[int] = ..., adapter_name: _Optional[str] = ..., priority: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ..., base: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., reward_model: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., prompts_sha256: _Optional[str] = ..., prompt_count: _Optional[int] = ..., max_seconds: _Optional[float] = ..., max_nfe: _Optional[int] = ..., needs: _Optional[_Union[Needs, _Mapping]] = ..., validation: _Optional[_Union[Validation, _Mapping]] = ...) -> None: ...
 
 class JobError(_message.Message):
     __slots__ = ("code", "message")

@@ -31,7 +31,8 @@ class JobsStub:
     The key goes into the metadata: `authorization: Bearer KEY`. Refusals are google.rpc.Status with ErrorInfo (reason = the
     code of the REST face), BadRequest (a violation for each field), RetryInfo where waiting helps, and strop.v1.Problem,
     which is the REST face's problem+json (of very many wrong fields, the first). A field that the server does not know is
-    refused, not ignored. Messages may have 8 MiB; longer lists of prompts are uploaded by the REST face's POST /files.
+    refused, not ignored. With metadata `idempotency-key: KEY` every method that makes or changes something does it once,
+    however often the same request comes under that key within a day. Messages may have 8 MiB; longer lists of prompts are uploaded by the REST face's POST /files.
     """
 
     def __init__(self, channel):
@@ -60,6 +61,31 @@ class JobsStub:
                 request_serializer=strop_dot_v1_dot_jobs__pb2.JobsCancelRequest.SerializeToString,
                 response_deserializer=strop_dot_v1_dot_jobs__pb2.JobsCancelResponse.FromString,
                 _registered_method=True)
+        self.Pause = channel.unary_unary(
+                '/strop.v1.Jobs/Pause',
+                request_serializer=strop_dot_v1_dot_jobs__pb2.JobsPauseRequest.SerializeToString,
+                response_deserializer=strop_dot_v1_dot_jobs__pb2.JobsPauseResponse.FromString,
+                _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/strop.v1.Jobs/Resume',
+                request_serializer=strop_dot_v1_dot_jobs__pb2.JobsResumeRequest.SerializeToString,
+                response_deserializer=strop_dot_v1_dot_jobs__pb2.JobsResumeResponse.FromString,
+                _registered_method=True)
+        self.Retry = channel.unary_unary(
+                '/strop.v1.Jobs/Retry',
+                request_serializer=strop_dot_v1_dot_jobs__pb2.JobsRetryRequest.SerializeToString,
+                response_deserializer=strop_dot_v1_dot_jobs__pb2.JobsRetryResponse.FromString,
+                _registered_method=True)
+        self.Clone = channel.unary_unary(
+                '/strop.v1.Jobs/Clone',
+                request_serializer=strop_dot_v1_dot_jobs__pb2.JobsCloneRequest.SerializeToString,
+                response_deserializer=strop_dot_v1_dot_jobs__pb2.JobsCloneResponse.FromString,
+                _registered_method=True)
+        self.Certificate = channel.unary_unary(
+                '/strop.v1.Jobs/Certificate',
+                request_serializer=strop_dot_v1_dot_jobs__pb2.JobsCertificateRequest.SerializeToString,
+                response_deserializer=strop_dot_v1_dot_jobs__pb2.JobsCertificateResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/strop.v1.Jobs/Watch',
                 request_serializer=strop_dot_v1_dot_jobs__pb2.JobsWatchRequest.SerializeToString,
@@ -73,7 +99,8 @@ class JobsServicer:
     The key goes into the metadata: `authorization: Bearer KEY`. Refusals are google.rpc.Status with ErrorInfo (reason = the
     code of the REST face), BadRequest (a violation for each field), RetryInfo where waiting helps, and strop.v1.Problem,
     which is the REST face's problem+json (of very many wrong fields, the first). A field that the server does not know is
-    refused, not ignored. Messages may have 8 MiB; longer lists of prompts are uploaded by the REST face's POST /files.
+    refused, not ignored. With metadata `idempotency-key: KEY` every method that makes or changes something does it once,
+    however often the same request comes under that key within a day. Messages may have 8 MiB; longer lists of prompts are uploaded by the REST face's POST /files.
     """
 
     def Create(self, request, context):
@@ -99,6 +126,41 @@ class JobsServicer:
 
     def Cancel(self, request, context):
         """Stop a job: at once where it waits, else at its next step. Cancelling twice is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Pause(self, request, context):
+        """Stop a running job at its next step, with a checkpoint, until it is resumed. Pausing twice is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Queue a paused job again; it goes on from its last good checkpoint.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Retry(self, request, context):
+        """Queue a failed job again, from its last good checkpoint; its attempts are counted from 0 again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Clone(self, request, context):
+        """Queue a job of the same request with overrides.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Certificate(self, request, context):
+        """Queue a certificate: a worker replays steps from a stored checkpoint and says whether the next one's digest is met.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,6 +198,31 @@ def add_JobsServicer_to_server(servicer, server):
                     request_deserializer=strop_dot_v1_dot_jobs__pb2.JobsCancelRequest.FromString,
                     response_serializer=strop_dot_v1_dot_jobs__pb2.JobsCancelResponse.SerializeToString,
             ),
+            'Pause': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pause,
+                    request_deserializer=strop_dot_v1_dot_jobs__pb2.JobsPauseRequest.FromString,
+                    response_serializer=strop_dot_v1_dot_jobs__pb2.JobsPauseResponse.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=strop_dot_v1_dot_jobs__pb2.JobsResumeRequest.FromString,
+                    response_serializer=strop_dot_v1_dot_jobs__pb2.JobsResumeResponse.SerializeToString,
+            ),
+            'Retry': grpc.unary_unary_rpc_method_handler(
+                    servicer.Retry,
+                    request_deserializer=strop_dot_v1_dot_jobs__pb2.JobsRetryRequest.FromString,
+                    response_serializer=strop_dot_v1_dot_jobs__pb2.JobsRetryResponse.SerializeToString,
+            ),
+            'Clone': grpc.unary_unary_rpc_method_handler(
+                    servicer.Clone,
+                    request_deserializer=strop_dot_v1_dot_jobs__pb2.JobsCloneRequest.FromString,
+                    response_serializer=strop_dot_v1_dot_jobs__pb2.JobsCloneResponse.SerializeToString,
+            ),
+            'Certificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Certificate,
+                    request_deserializer=strop_dot_v1_dot_jobs__pb2.JobsCertificateRequest.FromString,
+                    response_serializer=strop_dot_v1_dot_jobs__pb2.JobsCertificateResponse.SerializeToString,
+            ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
                     request_deserializer=strop_dot_v1_dot_jobs__pb2.JobsWatchRequest.FromString,
@@ -155,7 +242,8 @@ class Jobs:
     The key goes into the metadata: `authorization: Bearer KEY`. Refusals are google.rpc.Status with ErrorInfo (reason = the
     code of the REST face), BadRequest (a violation for each field), RetryInfo where waiting helps, and strop.v1.Problem,
     which is the REST face's problem+json (of very many wrong fields, the first). A field that the server does not know is
-    refused, not ignored. Messages may have 8 MiB; longer lists of prompts are uploaded by the REST face's POST /files.
+    refused, not ignored. With metadata `idempotency-key: KEY` every method that makes or changes something does it once,
+    however often the same request comes under that key within a day. Messages may have 8 MiB; longer lists of prompts are uploaded by the REST face's POST /files.
     """
 
     @staticmethod
@@ -256,6 +344,141 @@ class Jobs:
             '/strop.v1.Jobs/Cancel',
             strop_dot_v1_dot_jobs__pb2.JobsCancelRequest.SerializeToString,
             strop_dot_v1_dot_jobs__pb2.JobsCancelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pause(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strop.v1.Jobs/Pause',
+            strop_dot_v1_dot_jobs__pb2.JobsPauseRequest.SerializeToString,
+            strop_dot_v1_dot_jobs__pb2.JobsPauseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strop.v1.Jobs/Resume',
+            strop_dot_v1_dot_jobs__pb2.JobsResumeRequest.SerializeToString,
+            strop_dot_v1_dot_jobs__pb2.JobsResumeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Retry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strop.v1.Jobs/Retry',
+            strop_dot_v1_dot_jobs__pb2.JobsRetryRequest.SerializeToString,
+            strop_dot_v1_dot_jobs__pb2.JobsRetryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Clone(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strop.v1.Jobs/Clone',
+            strop_dot_v1_dot_jobs__pb2.JobsCloneRequest.SerializeToString,
+            strop_dot_v1_dot_jobs__pb2.JobsCloneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Certificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strop.v1.Jobs/Certificate',
+            strop_dot_v1_dot_jobs__pb2.JobsCertificateRequest.SerializeToString,
+            strop_dot_v1_dot_jobs__pb2.JobsCertificateResponse.FromString,
             options,
             channel_credentials,
             insecure,

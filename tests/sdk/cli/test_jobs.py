@@ -176,7 +176,8 @@ def test_files_models_rewards_and_methods(command: Command, tmp_path: Path) -> N
     assert command("models", "shapes", "--json").json["licence"] == "Apache-2.0"
     assert command("models", "nobody").code == 1
     assert [line.split()[0] for line in command("rewards").out.splitlines()[:2]] == ["TYPE", "clip"]
-    assert command("methods", "--json").json["schema"]["properties"]["candidates"]["type"] == "integer"
+    method = json.loads(command("methods", "--json").out.splitlines()[0])
+    assert method["schema"]["properties"]["candidates"]["type"] == "integer"
 
 
 class TestTheProcess:

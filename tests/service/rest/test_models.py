@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.domain.artifacts import Kind
-from service.domain.methods import SharpeningRLHF
+from service.domain.methods import METHODS, SharpeningRLHF
 from service.operations.attempts import Attempts
 from service.settings import Settings
 from tests.service.rest.calls import OFFERS, Gateway
@@ -62,10 +62,11 @@ class TestRewards:
 
 class TestMethods:
     def test_give_every_hyper_parameter_its_words(self, gateway: Gateway) -> None:
-        (method,) = gateway.get("/methods").json()["data"]
-        properties = method["schema"]["properties"]
-        assert properties.keys() == SharpeningRLHF.model_fields.keys()
-        assert all("default" in each and "description" in each for name, each in properties.items() if name != "type")
+        methods = {each["type"]: each["schema"]["properties"] for each in gateway.get("/methods").json()["data"]}
+        assert len(methods) == len(METHODS)
+        assert methods["sharpening-rlhf"].keys() == SharpeningRLHF.model_fields.keys()
+        for name, each in (field for properties in methods.values() for field in properties.items()):
+            assert name == "type" or ("default" in each and "description" in each)
 
 
 class TestFiles:

@@ -10,7 +10,7 @@ from service.domain.ids import JobId
 from service.domain.jobs import JobError, Progress, State
 from service.domain.methods import METHODS
 from service.domain.principals import LOCAL
-from service.domain.recipes import JobRequest, Lora, Needs, Recipe, Samples
+from service.domain.recipes import JobRequest, Lora, Needs, Recipe, Samples, Validation
 from service.domain.rewards import REWARDS
 from service.rpc import messages
 from service.wire import problems, shapes
@@ -32,6 +32,14 @@ FULL: dict[str, Any] = {
     "seed": 2**63 - 1,
     "dtype": "fp32",
     "samples": {"every": 0, "prompts": ["a red circle"], "guidance": 2.5, "num_inference_steps": 3},
+    "validation": {
+        "every": 5,
+        "prompts": ["a blue cross"],
+        "guidance": 1.5,
+        "num_inference_steps": 4,
+        "keep_best": False,
+        "patience": 2,
+    },
     "checkpoint_every": 5,
     "adapter_name": "red-things",
     "priority": -10,
@@ -154,6 +162,7 @@ def test_the_proto_has_every_field_of_the_shapes_and_no_other() -> None:
     assert names(jobs_pb2.JobsCreateRequest) - {"idempotency_key"} == JobRequest.model_fields.keys()
     assert names(jobs_pb2.Lora) == Lora.model_fields.keys()
     assert names(jobs_pb2.Samples) == Samples.model_fields.keys()
+    assert names(jobs_pb2.Validation) == Validation.model_fields.keys()
     assert names(jobs_pb2.Needs) == Needs.model_fields.keys()
     assert names(jobs_pb2.Recipe) == Recipe.model_fields.keys() - {"parent_id", "replay"}  # the job shows these itself
     for message, shape in (

@@ -121,7 +121,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"method": {"type": "sharpening-rlhf", "trajectory_length": 9, "rollout_steps": 4}},
         "method.trajectory_length",
         "trajectory_length (9) is above rollout_steps (4)",
-        "a rollout has one state per step; lower the one or raise the other",
+        "a walk has one state per step; lower the one or raise the other",
     ),
     "a name with capitals": ({"adapter_name": "Red Things"}, "adapter_name", "string should match pattern", NAME),
     "metadata that is not text": (

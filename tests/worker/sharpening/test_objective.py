@@ -7,23 +7,25 @@ import torch
 
 from worker.sharpening.objective import error, preference_logit, preference_loss
 
+PAIR = torch.tensor([[1.0, -1.0], [1.0, -1.0]])
 REFERENCE = torch.tensor([[0.4, 0.6], [0.02, 0.01]])
 
 
 class TestPreferenceLogit:
     def test_is_zero_where_the_policy_is_the_reference(self) -> None:
-        assert preference_logit(REFERENCE, REFERENCE, beta=100.0).tolist() == [0, 0]
+        assert preference_logit(REFERENCE, REFERENCE, PAIR, beta=100.0).tolist() == [0, 0]
 
     def test_is_positive_where_the_best_became_likelier_than_the_worst(self) -> None:
         better = REFERENCE + torch.tensor([-0.1, 0.1])
-        assert (preference_logit(better, REFERENCE, beta=2.0) > 0).all()
-        assert preference_logit(better, REFERENCE, beta=2.0)[0].item() == pytest.approx(2 * (0.1 + 0.1) / 0.5)
+        assert (preference_logit(better, REFERENCE, PAIR, beta=2.0) > 0).all()
+        assert preference_logit(better, REFERENCE, PAIR, beta=2.0)[0].item() == pytest.approx(2 * (0.1 + 0.1) / 0.5)
 
     def test_has_no_unit(self) -> None:
         """ε-errors, v-errors and another noise level differ by a factor; the preference does not."""
         policy = REFERENCE * torch.tensor([0.9, 1.2])
         torch.testing.assert_close(
-            preference_logit(7 * policy, 7 * REFERENCE, beta=3.0), preference_logit(policy, REFERENCE, beta=3.0)
+            preference_logit(7 * policy, 7 * REFERENCE, PAIR, beta=3.0),
+            preference_logit(policy, REFERENCE, PAIR, beta=3.0),
         )
 
 

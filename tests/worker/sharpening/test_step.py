@@ -12,10 +12,11 @@ from worker.sharpening.comparison import compare, reference_errors, renoised
 from worker.sharpening.objective import error
 from worker.sharpening.rng import generator
 from worker.sharpening.rollout import Candidates, candidate_seeds, noise, search
-from worker.sharpening.selection import best_and_worst
+from worker.sharpening.selection import preferred
 from worker.sharpening.step import step
+from worker.sharpening.update import Memory
 
-BETA = Beta(value=3.0, fixed=True)
+BETA = Memory(Beta(value=3.0, fixed=True))
 
 
 def loss_of_every_candidate(toy: Toy, found: Candidates, clean: Tensor, update: int) -> Tensor:
@@ -23,7 +24,7 @@ def loss_of_every_candidate(toy: Toy, found: Candidates, clean: Tensor, update: 
     own = settings()
     terms = []
     for prompt in range(len(clean)):
-        levels = own.timesteps_per_pair
+        levels = own.levels
         spread = torch.rand(levels, generator=generator(own.seed, update, prompt, "t"))
         t = ((torch.arange(levels) + spread) / levels * 100).long()
         eps = torch.randn((levels, 2, 2, 2), generator=generator(own.seed, update, prompt, "ε"))
@@ -37,21 +38,21 @@ def loss_of_every_candidate(toy: Toy, found: Candidates, clean: Tensor, update: 
         best, worst = found.scores[prompt].argmax(), found.scores[prompt].argmin()
         unit = (references[best] + references[worst]) / 2
         gap = (policies[best] - references[best]) / unit - (policies[worst] - references[worst]) / unit
-        terms.append(-torch.nn.functional.logsigmoid(-BETA.value * gap))
+        terms.append(-torch.nn.functional.logsigmoid(-BETA.beta.value * gap))
     return torch.cat(terms).mean()
 
 
 class TestStep:
     def test_the_logit_is_zero_at_the_reference(self) -> None:
-        metrics = step(world(Toy(theta=0.0)), settings(), BETA, update=0, prompts=3).metrics
+        metrics = step(settings(), world(Toy(theta=0.0)), BETA, 0, range(3)).metrics
         assert metrics.loss == pytest.approx(math.log(2))
         assert metrics.preference == 0
 
     def test_the_gradient_is_that_which_keeps_every_graph(self) -> None:
         toy = Toy()
-        found = search(world(toy), settings(), candidate_seeds(settings(), 4, 3))
+        found = search(world(toy), settings(), candidate_seeds(settings(), 4, 3), judged=2)
         expected = torch.autograd.grad(loss_of_every_candidate(toy, found, found.clean, update=4), toy.theta)[0]
-        (gradient,) = step(world(toy), settings(), BETA, update=4, prompts=3).gradient
+        (gradient,) = step(settings(), world(toy), BETA, 4, range(3)).gradient
         assert (gradient - expected).norm() / expected.norm() < 1e-5
         assert expected.norm() > 1e-3
 
@@ -59,26 +60,26 @@ class TestStep:
         toy = Toy()
         found = search(world(toy), settings(), candidate_seeds(settings(), 0, 2))
         clean = found.clean.clone().requires_grad_()
-        pairs = best_and_worst(found.scores, found.seeds)
-        states = renoised(world(toy), settings(), 0, Candidates(found.seeds, clean, found.rewards), pairs)
+        pairs = preferred(found.scores, found.seeds)
+        states = renoised(world(toy), settings(), 0, clean, pairs)
         (reached,) = torch.autograd.grad(states.clean.square().sum(), clean)
         chosen = torch.zeros(2, 5, dtype=torch.bool)
-        chosen[pairs.prompt, pairs.best] = True
-        chosen[pairs.prompt, pairs.worst] = True
+        chosen[pairs.prompt, pairs.place[:, 0]] = True
+        chosen[pairs.prompt, pairs.place[:, 1]] = True
         assert torch.equal(reached.flatten(2).abs().sum(dim=2) > 0, chosen)
 
     def test_only_the_pairs_are_differentiated(self) -> None:
         toy = Toy()
-        step(world(toy), settings(), BETA, update=0, prompts=3)
-        assert sum(graded for _, graded in toy.rows) == 3 * 2 * settings().timesteps_per_pair
+        step(settings(), world(toy), BETA, 0, range(3))
+        assert sum(graded for _, graded in toy.rows) == 3 * 2 * settings().levels
 
     @pytest.mark.parametrize("micro_batch", [1, 2, 7])
     def test_the_micro_batch_changes_nothing(self, micro_batch: int) -> None:
-        whole = step(world(Toy()), settings(), Beta(), update=2, prompts=3)
-        parts = step(world(Toy()), settings(micro_batch=micro_batch), Beta(), update=2, prompts=3)
+        whole = step(settings(), world(Toy()), Memory(), 2, range(3))
+        parts = step(settings(micro_batch=micro_batch), world(Toy()), Memory(), 2, range(3))
         torch.testing.assert_close(parts.gradient, whole.gradient, rtol=1e-6, atol=1e-9)
         assert parts.metrics.loss == pytest.approx(whole.metrics.loss)
-        assert parts.beta.value == pytest.approx(whole.beta.value)
+        assert parts.memory.beta.value == pytest.approx(whole.memory.beta.value)
 
     def test_prompts_do_not_mix(self) -> None:
         def first_only(pictures: Tensor, prompt: Tensor) -> Tensor:
@@ -86,18 +87,18 @@ class TestStep:
 
         alone = search(world(Toy()), settings(), candidate_seeds(settings(), 0, 1))
         beside = search(world(Toy(), first_only), settings(), candidate_seeds(settings(), 0, 2))
-        one, two = (best_and_worst(found.scores, found.seeds) for found in (alone, beside))
-        assert (one.best[0], one.worst[0]) == (two.best[0], two.worst[0])
+        one, two = (preferred(found.scores, found.seeds) for found in (alone, beside))
+        assert torch.equal(one.place[0], two.place[0])
 
     def test_a_world_of_ties_teaches_nothing(self) -> None:
         dull = world(Toy(), lambda pictures, prompt: torch.zeros(len(prompt)))
-        done = step(dull, settings(), BETA, update=0, prompts=3)
+        done = step(settings(), dull, BETA, 0, range(3))
         assert done.gradient is None
         assert (done.metrics.ties, done.metrics.loss) == (3, None)
 
     def test_a_step_along_the_gradient_prefers_the_best(self) -> None:
         toy = Toy(theta=0.0)
-        before = step(world(toy), settings(), BETA, update=0, prompts=3)
+        before = step(settings(), world(toy), BETA, 0, range(3))
         toy.theta.data -= 1e-6 * before.gradient[0]
         found = search(world(Toy(theta=0.0)), settings(), candidate_seeds(settings(), 0, 3))
         assert loss_of_every_candidate(toy, found, found.clean, update=0) < math.log(2)
@@ -109,7 +110,7 @@ class TestCompare:
         toy = Toy(theta=0.5)
         found = search(world(toy), settings(), candidate_seeds(settings(), 0, 3))
         same = Candidates(found.seeds, found.clean[:, :1].expand_as(found.clean), found.rewards)
-        states = renoised(world(toy), settings(), 0, same, best_and_worst(same.scores, same.seeds))
+        states = renoised(world(toy), settings(), 0, same.clean, preferred(same.scores, same.seeds))
         reference = reference_errors(world(toy), settings(), states)
         compared = compare(world(toy), settings(), states, reference, beta=3.0)
         torch.testing.assert_close(compared.loss, torch.full_like(compared.loss, math.log(2)))
@@ -124,17 +125,17 @@ class TestRollout:
         sums = torch.zeros(2, 5, dtype=torch.float64)
         for prompt, place in [(p, c) for p in range(2) for c in range(5)]:
             place_seeds, where = seeds[prompt, place].view(1), torch.tensor([prompt])
-            x, walk = noise(world(toy), place_seeds), world(toy).sampler
+            x, walk = noise(world(toy), place_seeds), world(toy).sampler(4)
             previews = []
             for index, t in enumerate(walk.timesteps):
                 x, preview = walk.step(toy.denoise(x, torch.tensor([t]), where, own.rollout_guidance), index, x)
                 previews.append(preview)
             sums[prompt, place] = sum(pleasant(preview, where).item() for preview in previews[-3:])
-        found = search(world(toy), own, seeds)
+        found = search(world(toy), own, seeds, judged=3)
         torch.testing.assert_close(found.scores, sums)
-        pairs = best_and_worst(found.scores, seeds)
-        assert pairs.best.tolist() == sums.argmax(dim=1).tolist()
-        assert pairs.worst.tolist() == sums.argmin(dim=1).tolist()
+        pairs = preferred(found.scores, seeds)
+        assert pairs.place[:, 0].tolist() == sums.argmax(dim=1).tolist()
+        assert pairs.place[:, 1].tolist() == sums.argmin(dim=1).tolist()
 
     def test_seeds_are_a_function_of_seed_update_prompt_and_place(self) -> None:
         many = [candidate_seeds(settings(seed=seed), update, 3) for seed in (0, 1) for update in (0, 1)]
@@ -144,10 +145,10 @@ class TestRollout:
 
 
 def test_pairs_are_compared_only_above_the_least_noise_one_in_each_part_of_what_is_left() -> None:
-    own = settings(least_noise=0.7, timesteps_per_pair=3)
+    own = settings(least_noise=0.7, levels=3)
     made = world(Toy())
     found = search(made, own, candidate_seeds(own, 0, 4))
-    t = renoised(made, own, 0, found, best_and_worst(found.scores, found.seeds)).t.view(-1, 3)
+    t = renoised(made, own, 0, found.clean, preferred(found.scores, found.seeds)).t.view(-1, 3)
     edges = (70, 80, 90, 100)
     assert all(
         ((low <= column) & (column < high)).all() for low, high, column in zip(edges, edges[1:], t.T, strict=False)

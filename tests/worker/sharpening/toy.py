@@ -1,6 +1,6 @@
 """A world of 2×2×2 latents in float64: a linear denoiser with a linear adapter, small enough for brute force."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -17,10 +17,12 @@ def settings(**changes: float) -> Settings:
     defaults = {
         "seed": 7,
         "candidates": 5,
+        "rollout_steps": 4,
         "trajectory_length": 2,
+        "walk_steps": 4,
         "rollout_guidance": 2.0,
         "loss_guidance": 1.0,
-        "timesteps_per_pair": 3,
+        "levels": 3,
         "least_noise": 0.0,
         "micro_batch": 64,
     }
@@ -37,6 +39,14 @@ class Walk:
         following = KEPT[self.timesteps[index + 1]] if index + 1 < len(self.timesteps) else torch.tensor(1.0)
         clean = (latents - (1 - kept).sqrt() * prediction) / kept.sqrt()
         return following.sqrt() * clean + (1 - following).sqrt() * prediction, clean
+
+    def stochastic(self, prediction: Tensor, index: int, latents: Tensor, eta: float) -> tuple[Tensor, Tensor]:
+        """DDIM's Eq. 12 and 16."""
+        kept = KEPT[self.timesteps[index]]
+        following = KEPT[self.timesteps[index + 1]] if index + 1 < len(self.timesteps) else torch.tensor(1.0)
+        std = eta * ((1 - following) / (1 - kept) * (1 - kept / following)).sqrt()
+        clean = (latents - (1 - kept).sqrt() * prediction) / kept.sqrt()
+        return following.sqrt() * clean + (1 - following - std**2).sqrt() * prediction, std
 
 
 class Toy:
@@ -62,6 +72,12 @@ class Toy:
         yield
         self.on = True
 
+    @contextmanager
+    def wearing(self, values: Sequence[Tensor]) -> Iterator[None]:
+        own, self.theta.data = self.theta.data, values[0]
+        yield
+        self.theta.data = own
+
 
 def pleasant(pictures: Tensor, prompt: Tensor) -> Tensor:
     return pictures.flatten(1)[:, 0] + 0.1 * prompt
@@ -72,18 +88,34 @@ def renoise(clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     return kept.sqrt() * clean + (1 - kept).sqrt() * noise
 
 
-def world(toy: Toy, reward: Callable[[Tensor, Tensor], Tensor] = pleasant) -> World:
+def coefficients(t: Tensor) -> tuple[Tensor, Tensor]:
+    kept = KEPT[t].view(-1, 1, 1, 1)
+    return kept.sqrt(), (1 - kept).sqrt()
+
+
+def no_images(place: int) -> Tensor:
+    return torch.empty(0, *SHAPE)
+
+
+def world(
+    toy: Toy,
+    reward: Callable[[Tensor, Tensor], Tensor] = pleasant,
+    images: Callable[[int], Tensor] = no_images,
+) -> World:
     return World(
         device=torch.device("cpu"),
         latent_shape=SHAPE,
         train_timesteps=LEVELS,
         parameters=(toy.theta,),
-        sampler=Walk(),
+        sampler=lambda steps: Walk(),
         denoise=toy.denoise,
         reference=toy.reference,
         searching=nullcontext,
+        wearing=toy.wearing,
+        coefficients=coefficients,
         renoise=renoise,
         target=lambda clean, noise, t: noise,
         decode=lambda latents: latents,
         reward=reward,
+        images=images,
     )

@@ -1,0 +1,89 @@
+"""What several methods share: how the adapter is optimised, how candidates are drawn, where pictures are compared."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Trained(BaseModel):
+    """The optimiser's part of every method."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompts_per_step: int = Field(default=8, ge=1, le=256, description="Prompts used in one optimiser step.")
+    micro_batch: int | Literal["auto"] = Field(
+        default="auto",
+        description="Most pictures of one denoiser call: memory and speed, never the result; lower it if memory runs out.",
+    )
+    learning_rate: float = Field(default=1e-3, gt=0, le=1e-1, description="Peak learning rate (AdamW).")
+    schedule: Literal["linear", "constant"] = Field(default="linear", description="linear falls to 0 at the last step.")
+    warmup_steps: int = Field(default=0, ge=0, le=10_000, description="Steps of linear warm-up.")
+    max_grad_norm: float = Field(default=1.0, gt=0, le=1e6, description="Gradients are clipped to this norm.")
+    weight_decay: float = Field(default=0.0, ge=0, le=1, description="AdamW's decoupled weight decay.")
+    ema_decay: float = Field(
+        default=0.95, ge=0, lt=1, description="Decay of the averaged adapter, which is delivered; 0: none."
+    )
+
+    @model_validator(mode="after")
+    def _micro_batch_is_a_number_of_rows(self) -> Self:
+        if self.micro_batch != "auto" and not 1 <= self.micro_batch <= 4096:
+            raise ValueError('micro_batch must be "auto" or a number from 1 to 4096')
+        return self
+
+
+class Drawn(Trained):
+    """Methods that draw candidates of each prompt by rollouts."""
+
+    candidates: int = Field(default=8, ge=2, le=64, description="n: pictures drawn and judged for each prompt.")
+    rollout_steps: int = Field(default=8, ge=2, le=100, description="Sampler steps of a rollout.")
+    rollout_guidance: float = Field(
+        default=1.0, ge=1.0, le=20.0, description="Guidance scale of the rollouts; 1 is without (half the cost)."
+    )
+
+
+class Noised(Drawn):
+    """Methods that learn from drawn pictures at noise levels of their own."""
+
+    least_noise: float = Field(
+        default=0.75,
+        ge=0.0,
+        lt=1.0,
+        description="Learn from this share of the noise schedule up to its end; layout is decided above 0.7.",
+    )
+
+
+class Paired(Noised):
+    """Methods that compare a better with a worse picture of the same prompt."""
+
+    timesteps_per_pair: int = Field(
+        default=8, ge=1, le=32, description="Noise levels at which each best/worst pair is compared, shared within it."
+    )
+    loss_guidance: float = Field(
+        default=1.0,
+        ge=1.0,
+        le=20.0,
+        description="Guidance scale of the prediction that the loss compares; 1 is the conditional prediction alone.",
+    )
+    beta: float | Literal["auto"] = Field(
+        default="auto",
+        description="Strength of the preference, on squared errors relative to the reference's own at the same state; "
+        '"auto" sets it at the first steps to the reciprocal of the median gap between best and worst, and records it.',
+    )
+
+    @model_validator(mode="after")
+    def _beta_is_positive(self) -> Self:
+        if self.beta != "auto" and not 0 < self.beta <= 1e6:
+            raise ValueError('beta must be "auto" or a number above 0 and at most 1e6')
+        return self
+
+
+Selection = Literal["argmax", "path-weights"]
+
+
+def check_length(trajectory_length: int, steps: int, steps_field: str) -> None:
+    """A walk has one state a step. Raises ValueError."""
+    if trajectory_length > steps:
+        raise ValueError(
+            f"trajectory_length ({trajectory_length}) is above {steps_field} ({steps}): "
+            "a walk has one state per step; lower the one or raise the other"
+        )

@@ -1,0 +1,64 @@
+"""The methods that sharpening is compared with; each may be picked for a job as well."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from service.domain.methods.common import Drawn, Noised, Paired
+
+
+class OnlineDPO(Paired):
+    """Online DPO: sharpening-rlhf's loss on pairs chosen by the finished picture alone (no trajectory)."""
+
+    type: Literal["online-dpo"]
+
+
+class DiffusionDPO(Paired):
+    """Diffusion-DPO (arXiv 2311.12908), offline: each prompt's pair is drawn and judged once, with the base model."""
+
+    type: Literal["diffusion-dpo"]
+
+
+class SFT(Noised):
+    """Supervised fine-tuning on the base model's own pictures, drawn once: on the best of them, or on all."""
+
+    type: Literal["sft"]
+    keep: Literal["best", "all"] = Field(default="best", description="Which of a prompt's candidates are learned from.")
+    timesteps_per_sample: int = Field(default=8, ge=1, le=32, description="Noise levels at which a picture is used.")
+    anchor: float = Field(
+        default=0.1, ge=0, le=1e4, description="Weight of the squared distance to the base model's own prediction."
+    )
+    learning_rate: float = Field(default=3e-4, gt=0, le=1e-1, description="Peak learning rate (AdamW).")
+
+
+class DDPO(Drawn):
+    """DDPO (arXiv 2305.13301): policy gradient over all steps of stochastic rollouts, advantages per prompt, PPO clip.
+
+    Flow models are made stochastic as in Flow-GRPO (arXiv 2505.05470).
+    """
+
+    type: Literal["ddpo"]
+    noise_level: float = Field(
+        default=1.0, gt=0, le=2, description="Of the stochastic sampler: DDIM's η, or a of Flow-GRPO."
+    )
+    clip_range: float = Field(default=1e-3, gt=0, le=1, description="PPO's ε: ratios are clipped to 1 ± this.")
+    steps_per_batch: int = Field(
+        default=2, ge=1, le=16, description="Optimiser steps on one batch of rollouts, each on its share of them."
+    )
+    learning_rate: float = Field(default=3e-4, gt=0, le=1e-1, description="Peak learning rate (AdamW).")
+
+
+class ForwardProcess(Noised):
+    """Forward-process policy optimisation as in DiffusionNFT (arXiv 2509.16117): all candidates, signed by their reward,
+    around a slowly moving old policy, which also draws them."""
+
+    type: Literal["forward-process"]
+    timesteps_per_sample: int = Field(default=4, ge=1, le=32, description="Noise levels at which a picture is used.")
+    mix: float = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        description="β of the paper: how far the positive and negative policies lie from the old.",
+    )
+    old_decay: float = Field(default=0.9, ge=0, lt=1, description="Decay of the old policy; 0: fully on-policy.")
+    learning_rate: float = Field(default=3e-4, gt=0, le=1e-1, description="Peak learning rate (AdamW).")

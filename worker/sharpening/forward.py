@@ -1,0 +1,69 @@
+"""Forward-process policy optimisation as in DiffusionNFT (arXiv 2509.16117): a rival that uses every candidate.
+
+For each prompt c:
+  1. draw n pictures with the old policy, reward each finished one
+  2. r = ½ + ½ clip((R − mean R)/Z, −1, 1), the mean over the prompt's n, Z the standard deviation over the update
+  3. at J levels (t, ε): v⁺ = (1 − β) v_old + β v_θ,  v⁻ = (1 + β) v_old − β v_θ        (implicit policies, their Eq. 6)
+  4. L = r ‖v⁺ − v‖² + (1 − r) ‖v⁻ − v‖², each divided by the old policy's own error at that state
+  5. old ← η old + (1 − η) θ, at the start of the next update
+v stands for whatever the model predicts. Step 4's unit is the same as sharpening's, so that levels weigh alike.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from worker.sharpening.comparison import predictions, renoised, states_a_call
+from worker.sharpening.gradient import accumulated
+from worker.sharpening.objective import error
+from worker.sharpening.offline import everyone
+from worker.sharpening.rollout import candidate_seeds, search
+from worker.sharpening.selection import TIE
+from worker.sharpening.update import Memory, Step, judged
+from worker.sharpening.world import Settings, World
+
+
+def forward_step(  # noqa: PLR0917 — two hyper-parameters, then what every method takes
+    settings: Settings, mix: float, old_decay: float, world: World, memory: Memory, update: int, prompts: Sequence[int]
+) -> Step:
+    """One update."""
+    old = moved(world, memory, old_decay)
+    memory = replace(memory, tensors={f"old/{place}": value for place, value in enumerate(old)})
+    with world.wearing(old):
+        found = search(world, settings, candidate_seeds(settings, update, len(prompts)))
+    rewards = found.rewards[..., -1]
+    ties = int((rewards.amax(dim=1) - rewards.amin(dim=1) <= TIE).sum())
+    seen = replace(judged(rewards), ties=ties)
+    if ties == len(prompts):
+        return Step(None, memory, seen)
+    chosen = replace(everyone(tuple(rewards.shape)), weight=optimality(rewards))
+    states = renoised(world, settings, update, found.clean, chosen)
+
+    def terms(rows: slice) -> tuple[Tensor, ...]:
+        part = states[rows]
+        with torch.no_grad(), world.wearing(old):
+            before, target = predictions(world, settings, part)
+        now, _ = predictions(world, settings, part)
+        unit = error(before, target).view(len(part), -1).mean(dim=1, keepdim=True)
+        towards = error(before + mix * (now - before), target).view(len(part), -1)
+        away = error(before - mix * (now - before), target).view(len(part), -1)
+        return (((part.weight * towards + (1 - part.weight) * away) / unit).mean(dim=1),)
+
+    gradient, (loss,) = accumulated(world, len(states), states_a_call(states, settings), terms)
+    return Step(gradient, memory, replace(seen, loss=loss.mean().item()))
+
+
+def moved(world: World, memory: Memory, decay: float) -> tuple[Tensor, ...]:
+    """The old policy's θ as it is in this update; in the first it is θ."""
+    now = tuple(parameter.detach().clone() for parameter in world.parameters)
+    if "old/0" not in memory.tensors:
+        return now
+    return tuple(memory.tensors[f"old/{place}"].to(value).lerp(value, 1 - decay) for place, value in enumerate(now))
+
+
+def optimality(rewards: Tensor) -> Tensor:
+    """r in [0, 1] from R [P, n]: above ½ is better than the prompt's mean."""
+    centred = rewards - rewards.mean(dim=1, keepdim=True)
+    return 0.5 + 0.5 * (centred / centred.std().clamp(min=TIE)).clamp(-1, 1)

@@ -1,0 +1,49 @@
+"""Two rivals that learn from pictures made once by the base: Diffusion-DPO (arXiv 2311.12908), and plain fine-tuning."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from worker.sharpening.comparison import renoised
+from worker.sharpening.denoising import Examples, denoising_gradient
+from worker.sharpening.pool import pooled
+from worker.sharpening.preference import prefer
+from worker.sharpening.selection import Chosen, best, preferred
+from worker.sharpening.update import Memory, Step, judged
+from worker.sharpening.world import Settings, World
+
+
+def diffusion_dpo_step(settings: Settings, world: World, memory: Memory, update: int, prompts: Sequence[int]) -> Step:
+    """The preference loss on each prompt's best and worst base picture, judged finished. Their (t, ε) are fresh."""
+    memory, found = pooled(world, settings, memory, prompts, judged=1)
+    chosen = preferred(found.scores, found.seeds)
+    seen = replace(judged(found.rewards[..., -1]), ties=len(prompts) - len(chosen))
+    return prefer(world, settings, memory, update, found.clean, chosen, seen)
+
+
+def plain_sft_step(  # noqa: PLR0917 — two hyper-parameters, then what every method takes
+    settings: Settings, anchor: float, keep_all: bool, world: World, memory: Memory, update: int, prompts: Sequence[int]
+) -> Step:
+    """The denoising loss on each prompt's best base picture, or on all of them."""
+    memory, found = pooled(world, settings, memory, prompts, judged=1)
+    chosen = everyone(found.scores.shape) if keep_all else best(found.scores, found.seeds)
+    seen = replace(judged(found.rewards[..., -1]), ties=len(prompts) - len(chosen))
+    if not len(chosen):
+        return Step(None, memory, seen)
+    states = renoised(world, settings, update, found.clean, chosen)
+    c = states.clean.shape[1]
+    clean = states.clean.flatten(0, 1)
+    prompt, t, noise = (part.repeat_interleave(c, dim=0) for part in (states.prompt, states.t, states.noise))
+    examples = Examples(
+        prompt, t, world.renoise(clean, noise, t), world.target(clean, noise, t), states.weight.flatten()
+    )
+    gradient, loss = denoising_gradient(world, settings, examples, anchor)
+    return Step(gradient, memory, replace(seen, loss=loss))
+
+
+def everyone(shape: tuple[int, ...]) -> Chosen:
+    """All n candidates of all P prompts, alike."""
+    prompts, n = shape
+    weight = torch.ones(prompts, n, dtype=torch.float64)
+    return Chosen(torch.arange(prompts), torch.arange(n).expand(prompts, n), weight)

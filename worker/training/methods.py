@@ -1,0 +1,92 @@
+"""From the recipe's word to the function: which method of `worker/sharpening`, with which settings, on which prompts."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import assert_never
+
+from service.domain.methods import (
+    DDPO,
+    SFT,
+    DiffusionDPO,
+    ForwardProcess,
+    Method,
+    OnlineDPO,
+    SharpeningRLHF,
+    SharpeningSFT,
+)
+from service.domain.methods.common import Drawn, Noised, Paired
+from service.domain.recipes import Recipe
+from worker.sharpening import update
+from worker.sharpening.beta import Beta
+from worker.sharpening.ddpo import ddpo_step
+from worker.sharpening.forward import forward_step
+from worker.sharpening.offline import diffusion_dpo_step, plain_sft_step
+from worker.sharpening.paper import paper_step
+from worker.sharpening.sft import sft_step
+from worker.sharpening.step import step
+from worker.sharpening.world import Settings
+from worker.training.data import places_of
+
+LATENT_PIXELS_PER_CALL = 32_768
+MOST_ROWS = 128
+
+
+def method_of(recipe: Recipe, latent_shape: tuple[int, int, int]) -> update.Method:  # noqa: PLR0911 — a dispatch
+    """The recipe's method, bound to its settings."""
+    method, settings = recipe.method, settings_of(recipe, latent_shape)
+    match method:
+        case SharpeningRLHF():
+            return partial(paper_step if method.paper else step, settings)
+        case OnlineDPO():
+            return partial(step, settings)
+        case DiffusionDPO():
+            return partial(diffusion_dpo_step, settings)
+        case SharpeningSFT():
+            return partial(sft_step, settings, method.anchor, method.selection_among == "noisings")
+        case SFT():
+            return partial(plain_sft_step, settings, method.anchor, method.keep == "all")
+        case DDPO():
+            return partial(ddpo_step, settings, method.noise_level, method.clip_range, method.steps_per_batch)
+        case ForwardProcess():
+            return partial(forward_step, settings, method.mix, method.old_decay)
+        case _:
+            assert_never(method)
+
+
+def settings_of(recipe: Recipe, latent_shape: tuple[int, int, int]) -> Settings:
+    """What the methods share, out of the fields that this one has."""
+    method: Drawn = recipe.method
+    _, height, width = latent_shape
+    automatic = max(1, min(MOST_ROWS, LATENT_PIXELS_PER_CALL // (height * width)))
+    fields: dict[str, object] = {}
+    if isinstance(method, Noised):
+        fields["least_noise"] = method.least_noise
+    if isinstance(method, Paired):
+        fields |= {"levels": method.timesteps_per_pair, "loss_guidance": method.loss_guidance}
+    if isinstance(method, SFT | ForwardProcess):
+        fields["levels"] = method.timesteps_per_sample
+    if isinstance(method, SharpeningRLHF):
+        fields["states"] = method.states
+    if isinstance(method, SharpeningRLHF | SharpeningSFT):
+        fields |= {"trajectory_length": method.trajectory_length, "walk_steps": method.walk_steps}
+        fields["temperature"] = method.path_temperature if method.selection == "path-weights" else None
+    return Settings(
+        seed=recipe.seed,
+        micro_batch=automatic if method.micro_batch == "auto" else method.micro_batch,
+        candidates=method.candidates,
+        rollout_steps=method.rollout_steps,
+        rollout_guidance=method.rollout_guidance,
+        **fields,  # type: ignore[arg-type]  # names and types are those of Settings
+    )
+
+
+def memory_of(method: Method) -> update.Memory:
+    """What a method knows before its first update."""
+    given = isinstance(method, Paired) and method.beta != "auto"
+    return update.Memory(Beta(float(method.beta), fixed=True) if given else Beta())  # type: ignore[union-attr]
+
+
+def prompts_at(method: Method, count: int, seed: int, number: int) -> Sequence[int]:
+    """Places in the job's list of the prompts of update `number`. DDPO stays with a batch for several updates."""
+    batch = number // method.steps_per_batch if isinstance(method, DDPO) else number
+    return places_of(count, seed, batch, method.prompts_per_step)
