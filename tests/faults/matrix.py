@@ -1,5 +1,5 @@
 """All rows, in the order of the table."""
 
-from tests.faults.rows import workers
+from tests.faults.rows import databases, queue, workers
 
-ROWS = (*workers.ROWS,)
+ROWS = (*workers.ROWS, *queue.ROWS, *databases.ROWS)

@@ -11,14 +11,18 @@ import time
 
 
 def shift(seconds: float) -> None:
-    true, true_ns = time.time, time.time_ns
+    true, true_ns, unshifted = time.time, time.time_ns, datetime.datetime
     time.time = lambda: true() + seconds
     time.time_ns = lambda: true_ns() + round(seconds * 1e9)
 
-    class Shifted(datetime.datetime):
+    class Kind(type):
+        def __instancecheck__(cls, value: object) -> bool:
+            return isinstance(value, unshifted)
+
+    class Shifted(unshifted, metaclass=Kind):
         @classmethod
         def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
-            return datetime.datetime.fromtimestamp(time.time(), tz)
+            return cls.fromtimestamp(time.time(), tz)
 
         @classmethod
         def utcnow(cls) -> datetime.datetime:

