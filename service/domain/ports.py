@@ -5,7 +5,7 @@ different types: what only reads cannot write by mistake. Long work (uploads, ha
 Leases, back-off and time stamps use the database's clock, never this process's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -117,6 +117,9 @@ class ArtifactReader(Protocol):
 class ArtifactWriter(ArtifactReader, Protocol):
     def add(self, job: Held, *, name: str, kind: Kind, step: int, key: str, bytes: int, sha256: str) -> Artifact:
         """Write the row that makes a file exist, for the attempt that holds the job by `own`."""
+
+    def remove(self, job: Held, gone: Sequence[Artifact]) -> None:
+        """Delete rows of a held job: from the commit on those files do not exist, whatever the store still has."""
 
 
 class FileReader(Protocol):

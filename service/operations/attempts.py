@@ -17,7 +17,7 @@ from service.domain.ids import Fence, FileId, JobId
 from service.domain.jobs import Event, Job, JobError, Progress, State, after_lost_attempt
 from service.domain.offers import Offers
 from service.domain.ports import Database, Deed, Held, Store
-from service.operations import certifying, finishing, prompt_files, stowing
+from service.operations import certifying, finishing, prompt_files, stowing, thinning
 from service.operations.moves import Limits, lose, move, reap
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -116,6 +116,10 @@ class Attempts:
     def read(self, artifact: Artifact, path: Path) -> None:
         """Bring a stored file to `path`. Raises Damaged, and leaves nothing there, unless its bytes match their digest."""
         stowing.fetch(self._store, artifact.key, path, artifact.sha256)
+
+    def thin(self, job_id: JobId, fence: Fence, *, keep_last: int, best_step: int | None) -> list[Artifact]:
+        """Delete checkpoints that are neither among the last nor the best; returns them. Raises FenceLost."""
+        return thinning.thin(self._database, self._store, job_id, fence, keep_last=keep_last, best_step=best_step)
 
     def succeed(
         self,

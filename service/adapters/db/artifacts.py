@@ -1,8 +1,9 @@
 """Artifacts: the row makes a file exist."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from service.adapters.db.tables import artifacts
 from service.adapters.db.types import Now
@@ -34,6 +35,15 @@ class ArtifactWrites(ArtifactRows):
         values = {"name": name, "kind": kind, "step": step, "key": key, "bytes": bytes, "sha256": sha256}
         written = insert(artifacts).values(created_at=Now(), **of_job, **values).returning(artifacts)
         return read_artifact(self._connection.execute(written).one())
+
+    def remove(self, job: Held, gone: Sequence[Artifact]) -> None:
+        for artifact in gone:
+            its_key = (
+                artifacts.c.job_id == job.id,
+                artifacts.c.fence == artifact.fence,
+                artifacts.c.name == artifact.name,
+            )
+            self._connection.execute(delete(artifacts).where(*its_key, artifacts.c.tenant_id == job.tenant))
 
 
 def read_artifact(row: Row[Any]) -> Artifact:
