@@ -1,25 +1,35 @@
 """What a job needs of a worker and what a worker offers: a job fits where every need is offered.
 
-Needs are plain words (`family:sd`, `reward:clip`), one row each, so that rewards of several parts, plugins and labels
-fit into the same claim.
+Needs are plain words (`family:sd`, `reward:clip`, `label:big`), one row each, so that rewards of several parts, plugins and
+labels fit into the same claim; `memory_gib` is the one need that has an amount.
 """
 
 from dataclasses import dataclass
 
 from service.domain.recipes import Recipe
 
+MEMORY = "memory_gib"
+
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """Which families of base models a worker can drive, and which types of reward it can compute."""
+    """Which families of base models a worker can drive, which types of reward it can compute, the labels that its operator
+    gave it, and the memory of its device in GiB."""
 
     families: frozenset[str]
     rewards: frozenset[str]
+    labels: frozenset[str] = frozenset()
+    memory_gib: float = 0.0
 
     def words(self) -> frozenset[str]:
-        return frozenset({f"family:{name}" for name in self.families} | {f"reward:{name}" for name in self.rewards})
+        named = (("family", self.families), ("reward", self.rewards), ("label", self.labels))
+        return frozenset(f"{kind}:{name}" for kind, names in named for name in names)
 
 
-def needs(recipe: Recipe) -> frozenset[str]:
-    """The words that a worker must offer to run this recipe."""
-    return frozenset({f"family:{recipe.base.family}", f"reward:{recipe.reward.type}"})
+def needs(recipe: Recipe) -> dict[str, float | None]:
+    """The words that a worker must offer to run this recipe, each with how much of it, where that matters."""
+    words = (f"family:{recipe.base.family}", f"reward:{recipe.reward.type}")
+    wanted: dict[str, float | None] = dict.fromkeys((*words, *(f"label:{label}" for label in recipe.needs.labels)))
+    if recipe.needs.memory_gib is not None:
+        wanted[MEMORY] = recipe.needs.memory_gib
+    return wanted

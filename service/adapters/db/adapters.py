@@ -46,7 +46,7 @@ class AdapterWrites(AdapterRows):
         succeeded = {"state": State.SUCCEEDED, "lease_until": None, "seconds_left": None, "adapter_version": version}
         manifested = {"manifest_key": manifest.key, "manifest_sha256": manifest.sha256}
         stopped = {"stop_reason": reason}
-        changed = {"version": jobs.c.version + 1, "updated_at": Now()}
+        changed = {"version": jobs.c.version + 1, "updated_at": Now(), "untrimmed_since": Now()}
         self._connection.execute(
             update(jobs).where(jobs.c.id == job.id).values(**succeeded, **manifested, **stopped, **changed)
         )

@@ -3,15 +3,15 @@
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Update, exists, func, insert, select, update
+from sqlalchemy import Update, and_, exists, func, insert, or_, select, update
 
 from service.adapters.db.jobs import HELD, JobRows, held, owned_by
 from service.adapters.db.tables import attempts, job_needs, jobs
 from service.adapters.db.types import Later, Now
 from service.domain.errors import FenceLost
 from service.domain.ids import Fence, JobId, TenantId
-from service.domain.jobs import Certificate, JobError, State
-from service.domain.offers import Offers, needs
+from service.domain.jobs import TERMINAL, Certificate, JobError, State
+from service.domain.offers import MEMORY, Offers, needs
 from service.domain.ports import Held, Submission
 
 
@@ -28,7 +28,8 @@ class JobWrites(JobRows):
             )
         )  # fmt: skip
         of_job = {"job_id": submission.id, "tenant_id": submission.tenant}
-        self._connection.execute(insert(job_needs), [{**of_job, "need": need} for need in sorted(needs(recipe))])
+        wanted = [{**of_job, "need": need, "amount": amount} for need, amount in sorted(needs(recipe).items())]
+        self._connection.execute(insert(job_needs), wanted)
 
     def lock(self, tenant: TenantId, job: JobId) -> Held | None:
         mine = select(*HELD).where(jobs.c.tenant_id == tenant, jobs.c.id == job).with_for_update()
@@ -66,6 +67,7 @@ class JobWrites(JobRows):
             "state": to,
             "failures": failures,
             "not_before": Later(wait_seconds) if to is State.QUEUED else None,
+            "untrimmed_since": Now() if to in TERMINAL else None,
             "error_code": error.code if error else None,
             "error_message": _storable(error.message) if error else None,
             "version": jobs.c.version + 1,
@@ -82,7 +84,7 @@ class JobWrites(JobRows):
         stored = asdict(found)
         del stored["job"]
         ended = {"state": State.SUCCEEDED, "lease_until": None, "seconds_left": None, "stop_reason": "completed"}
-        changed = {"version": jobs.c.version + 1, "updated_at": Now()}
+        changed = {"version": jobs.c.version + 1, "updated_at": Now(), "untrimmed_since": Now()}
         self._connection.execute(update(jobs).where(jobs.c.id == job.id).values(certificate=stored, **ended, **changed))
 
     def place_attempt(self, job: Held, device: str) -> None:
@@ -120,7 +122,9 @@ def _claim(offers: Offers, lease_seconds: float) -> Update:
         select(waiting.c.tenant_id, func.coalesce(running.c.count, 0).label("running"), served.label("served"))
         .select_from(waiting.outerjoin(running, running.c.tenant_id == waiting.c.tenant_id)).cte("share")
     )  # fmt: skip
-    unmet = exists().where(job_needs.c.job_id == jobs.c.id, job_needs.c.need.not_in(sorted(offers.words())))
+    enough = and_(job_needs.c.need == MEMORY, job_needs.c.amount <= offers.memory_gib)
+    met = or_(and_(job_needs.c.amount.is_(None), job_needs.c.need.in_(sorted(offers.words()))), enough)
+    unmet = exists().where(job_needs.c.job_id == jobs.c.id, ~met)
     turn = (
         jobs.c.priority.desc(), share.c.running, share.c.served.asc().nulls_first(), jobs.c.created_at, jobs.c.id
     )  # fmt: skip

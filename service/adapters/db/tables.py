@@ -1,8 +1,8 @@
 """The tables. Every one has `tenant_id`. migrations/ makes them; a test compares the two.
 
-Two columns of `jobs` are set exactly while they mean something, and their partial indexes keep the claim and the reaper
-as cheap beside a million finished jobs as beside none: `not_before` while a job is queued, `lease_until` while an
-attempt owns it.
+Three columns of `jobs` are set exactly while they mean something, and their partial indexes keep the claim, the reaper and
+the steward as cheap beside a million finished jobs as beside none: `not_before` while a job is queued, `lease_until` while
+an attempt owns it, `untrimmed_since` from its end until the steward has removed what it said of each step.
 """
 
 from sqlalchemy import (
@@ -67,6 +67,7 @@ jobs = Table(
     Column("stop_reason", String(32)),
     Column("training_seconds", Float, nullable=False),
     Column("certificate", JSON(none_as_null=True)),
+    Column("untrimmed_since", Moment),
     CheckConstraint("(state = 'queued') = (not_before IS NOT NULL)", name="queued_has_not_before"),
     CheckConstraint(
         "(state IN ('running', 'pausing', 'cancelling', 'finalizing')) = (lease_until IS NOT NULL)",
@@ -82,6 +83,7 @@ Index("ix_jobs_kind_page", jobs.c.tenant_id, jobs.c.kind, jobs.c.created_at, job
 for _name, _columns, _where in (
     ("ix_jobs_queued", (jobs.c.priority, jobs.c.created_at, jobs.c.not_before), jobs.c.not_before.is_not(None)),
     ("ix_jobs_owned", (jobs.c.lease_until, jobs.c.tenant_id), jobs.c.lease_until.is_not(None)),
+    ("ix_jobs_untrimmed", (jobs.c.untrimmed_since,), jobs.c.untrimmed_since.is_not(None)),
     ("ix_jobs_children", (jobs.c.parent_id, jobs.c.created_at), jobs.c.parent_id.is_not(None)),
 ):
     Index(_name, *_columns, postgresql_where=_where, sqlite_where=_where)
@@ -92,6 +94,7 @@ job_needs = Table(
     Column("job_id", ForeignKey(jobs.c.id), primary_key=True),
     Column("need", String(128), primary_key=True),
     Column("tenant_id", String(64), nullable=False),
+    Column("amount", Float),
 )
 
 attempts = Table(
@@ -134,6 +137,15 @@ artifacts = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("created_at", Moment, nullable=False),
+)
+
+_checkpoints = artifacts.c.kind == "checkpoint"
+Index(
+    "ix_artifacts_checkpoints",
+    artifacts.c.created_at,
+    artifacts.c.job_id,
+    postgresql_where=_checkpoints,
+    sqlite_where=_checkpoints,
 )
 
 files = Table(

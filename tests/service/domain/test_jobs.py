@@ -35,4 +35,5 @@ def test_only_a_failed_job_leaves_its_end() -> None:
 
 
 def test_offers_as_words() -> None:
-    assert Offers(frozenset({"sd"}), frozenset({"clip"})).words() == {"family:sd", "reward:clip"}
+    offers = Offers(frozenset({"sd"}), frozenset({"clip"}), frozenset({"eu"}))
+    assert offers.words() == {"family:sd", "reward:clip", "label:eu"}

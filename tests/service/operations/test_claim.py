@@ -1,10 +1,11 @@
 """The claim: the next fitting job, by priority, fair share and age; once, whoever asks at the same time."""
 
 import io
+from typing import Any
 
 import pytest
 
-from service.domain.ids import TenantId
+from service.domain.ids import JobId, TenantId
 from service.domain.jobs import JobError, State
 from service.domain.offers import Offers
 from service.domain.principals import Principal
@@ -54,6 +55,43 @@ def test_only_what_the_worker_offers(world: World) -> None:
     assert world.attempts.claim("w", None, Offers(frozenset(), frozenset())) is None
 
 
+class TestNeeds:
+    """A job waits for a worker that has what it needs, and stands in nobody's way meanwhile."""
+
+    OFFERS = Offers(EVERYTHING.families, EVERYTHING.rewards, frozenset({"eu", "gpu=h100"}), 24.0)
+
+    def claims(self, world: World, offers: Offers) -> JobId | None:
+        claim = world.attempts.claim("w", None, offers)
+        return claim.job.id if claim else None
+
+    @pytest.mark.parametrize(
+        "needs",
+        [{"labels": ["us"]}, {"labels": ["eu", "us"]}, {"memory_gib": 24.5}, {"memory_gib": 80, "labels": ["eu"]}],
+    )
+    def test_what_the_worker_lacks_is_passed_over_even_in_front(self, world: World, needs: dict[str, Any]) -> None:
+        in_front = world.post(priority=10, needs=needs)
+        behind = world.post(priority=-10)
+        assert self.claims(world, self.OFFERS) == behind.id
+        assert self.claims(world, self.OFFERS) is None
+        assert world.get(in_front).state is State.QUEUED
+
+    @pytest.mark.parametrize(
+        "needs", [{"labels": ["eu"]}, {"labels": ["gpu=h100", "eu"]}, {"memory_gib": 24}, {"memory_gib": 8.5}]
+    )
+    def test_what_the_worker_has_is_taken(self, world: World, needs: dict[str, Any]) -> None:
+        posted = world.post(needs=needs)
+        assert self.claims(world, self.OFFERS) == posted.id
+
+    def test_a_worker_that_says_nothing_of_itself_has_neither_labels_nor_memory(self, world: World) -> None:
+        world.post(needs={"labels": ["eu"]})
+        world.post(needs={"memory_gib": 0.5})
+        assert self.claims(world, EVERYTHING) is None
+
+    def test_a_label_is_no_family_and_no_reward(self, world: World) -> None:
+        world.post(needs={"labels": ["sd"]})
+        assert self.claims(world, self.OFFERS) is None
+
+
 class TestOrder:
     def test_age_within_a_tenant(self, world: World) -> None:
         posted = [world.post().id for _ in range(3)]
@@ -83,6 +121,40 @@ class TestOrder:
         older_wait = world.post(ANNE)
         world.claim_of(older_wait)
         world.claim_of(newer_of_bert)
+
+
+class TestFairShare:
+    def test_a_tenant_with_many_jobs_starves_no_other(self, world: World) -> None:
+        many = [world.post(ANNE).id for _ in range(100)]
+        late = [world.post(BERT).id for _ in range(3)]
+        taken = [world.claim().job.id for _ in range(8)]
+        assert [job for job in taken if job in late] == late, "each in its tenant's own order"
+        assert {taken.index(job) for job in late} == {1, 3, 5}, "turn by turn, while both have some"
+        assert [job for job in taken if job in many] == many[:5]
+
+    def test_whose_jobs_are_short_gets_no_more_turns_than_whose_are_long(self, world: World) -> None:
+        """One worker, jobs that end at once: nobody runs two, so the longest unserved is next."""
+        for _ in range(6):
+            world.post(ANNE)
+        for _ in range(3):
+            world.post(BERT)
+        order = []
+        for _ in range(6):
+            job = world.claim().job
+            world.attempts.fail(job.id, job.fence, JobError("x", "x"), cause="x", retry=False)
+            order.append(job.tenant)
+        assert order == [ANNE.tenant, BERT.tenant] * 3
+
+    def test_it_counts_what_runs_not_what_waits_or_is_done(self, world: World) -> None:
+        for _ in range(2):
+            job = world.claim_of(world.post(ANNE)).job
+            world.attempts.fail(job.id, job.fence, JobError("x", "x"), cause="x", retry=False)
+        running = world.claim_of(world.post(BERT)).job
+        second_of_bert, third_of_anne = world.post(BERT), world.post(ANNE)
+        world.claim_of(third_of_anne)
+        world.attempts.stopped(running.id, running.fence, "handed_back")
+        assert world.claim().job.id == running.id, "handed back, it is the oldest of a tenant that runs none"
+        assert world.get(second_of_bert).state is State.QUEUED
 
 
 class TestReapsFirst:
@@ -152,7 +224,7 @@ class TestBackOff:
 
 
 def test_a_job_whose_prompts_are_gone_is_ended_and_the_next_one_taken(world: World) -> None:
-    file = world.files.upload(Principal(TenantId("local")), "p.txt", io.BytesIO(b"a cat"))
+    file = world.files.upload(Principal(TenantId("local")), "p.txt", io.BytesIO(b"a cat"))[0]
     broken, whole = world.post(prompts=None, prompts_file=file.id), world.post()
     world.store.delete(file.key)
     world.claim_of(whole)
