@@ -1,5 +1,5 @@
 """All rows, in the order of the table."""
 
-from tests.faults.rows import databases, queue, workers
+from tests.faults.rows import databases, queue, stores, workers
 
-ROWS = (*workers.ROWS, *queue.ROWS, *databases.ROWS)
+ROWS = (*workers.ROWS, *queue.ROWS, *databases.ROWS, *stores.ROWS)
