@@ -139,6 +139,13 @@ class PipelineFamily:
 
     @torch.no_grad()
     def latents(self, pictures: Tensor) -> Tensor:
+        height, width = (side * self.pipeline.vae_scale_factor for side in self.latent_shape[1:])
+        if pictures.shape[1:] != (height, width, 3):
+            raise JobFailure(
+                f"pictures of {pictures.shape[2]}×{pictures.shape[1]} px were given to a base model of {width}×{height}: "
+                "bring them to its size",
+                code="image_size",
+            )
         unit = pictures.to(self.device, self.vae.dtype).permute(0, 3, 1, 2) / 127.5 - 1
         return self._scaled(self.vae.encode(unit).latent_dist.mode()).float()
 

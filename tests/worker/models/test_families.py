@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from service.domain.errors import JobFailure
 from tests.worker.models import plain
 from tests.worker.models.plain import PROMPTS, SEEDS
 from worker.evaluation.draw import denoise, draw, noise
@@ -53,6 +54,20 @@ class TestDraw:
         expected = plain.draw(plain.load(kind, folder_of(kind)), guidance=2.0, steps=2, kind="np")
         drawn = draw(load_kind(kind), PROMPTS, SEEDS, guidance=2.0, steps=2).pictures
         assert np.abs(drawn.astype(int) - (expected * 255).round().astype(int)).max() <= 1
+
+    def test_pictures_are_encoded_as_plain_diffusers_encodes_them(
+        self, kind: str, folder_of: FolderOf, load_kind: LoadKind
+    ) -> None:
+        family, pipeline = load_kind(kind), plain.load(kind, folder_of(kind))
+        pictures = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            image = pipeline.image_processor.preprocess(pictures.numpy() / np.float32(255))
+            encoded = pipeline.vae.encode(image).latent_dist.mode()
+        shift = pipeline.vae.config.get("shift_factor") or 0.0
+        expected = (encoded - shift) * pipeline.vae.config.scaling_factor
+        torch.testing.assert_close(family.latents(pictures), expected, atol=1e-5, rtol=1e-4)
+        with pytest.raises(JobFailure, match="64×64"):
+            family.latents(pictures[:, :32])
 
     def test_bf16(self, kind: str, folder_of: FolderOf, load_kind: LoadKind) -> None:
         expected = plain.draw(plain.load(kind, folder_of(kind), torch.bfloat16), guidance=2.5, steps=2)

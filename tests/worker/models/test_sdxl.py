@@ -82,3 +82,5 @@ def test_latents_with_their_own_statistics_are_decoded_by_them(
     expected = plain.draw(pipeline, guidance=2.0, steps=2, kind="np")
     drawn = draw(family, PROMPTS, SEEDS, guidance=2.0, steps=2).pictures
     assert np.abs(drawn.astype(int) - (expected * 255).round().astype(int)).max() <= 1
+    there = noise(family, SEEDS).float()
+    torch.testing.assert_close(family._scaled(family._unscaled(there)), there)
