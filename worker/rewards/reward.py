@@ -15,14 +15,21 @@ class Reward(Protocol):
 
 
 class Checked:
-    """A reward that never returns nonsense: NaN or a wrong count ends the job with a sentence."""
+    """A reward that never returns nonsense: words, NaN or a wrong count end the job with a sentence."""
 
     def __init__(self, name: str, reward: Reward) -> None:
         self._name, self._reward = name, reward
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor, prompts: Sequence[str]) -> Tensor:
-        scores = torch.as_tensor(self._reward(pictures, prompts), dtype=torch.float32).cpu()
+        given = self._reward(pictures, prompts)
+        try:
+            scores = torch.as_tensor(given, dtype=torch.float32).cpu()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise JobFailure(
+                f'the reward "{self._name}" gave {str(given)[:80]!r}, which are no numbers; it must give one a picture',
+                code="reward_error",
+            ) from error
         if scores.shape != (len(prompts),):
             raise JobFailure(
                 f'the reward "{self._name}" gave {list(scores.shape)} numbers for {len(prompts)} pictures; '

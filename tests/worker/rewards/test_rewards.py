@@ -87,3 +87,9 @@ class TestChecked:
         with pytest.raises(JobFailure, match=word) as failure:
             Checked("odd", lambda pictures, prompts: torch.tensor(scores))(pictures(), PROMPTS)
         assert failure.value.code == "reward_error"
+
+    @pytest.mark.parametrize("words", [["8.4/10"] * 3, None, {"score": 7.0}])
+    def test_words_are_no_scores_and_never_become_some(self, words: object) -> None:
+        with pytest.raises(JobFailure, match="no numbers") as failure:
+            Checked("chatty", lambda pictures, prompts: words)(pictures(), PROMPTS)  # type: ignore[arg-type,return-value]
+        assert failure.value.code == "reward_error"
