@@ -1,4 +1,4 @@
-"""What a training tells whoever drives it, in the order of happening. Frozen; torch-free; numbers are never NaN.
+"""What a training tells whoever drives it, in the order of happening. Frozen; numbers are never NaN.
 
 `step` counts finished optimiser updates: 0 is the base model, `recipe.steps` is the end.
 """
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
+from worker.training.checkpoint import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,15 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class Checkpointed:
-    """Everything that going on needs, as one file."""
+    """Everything that going on needs: a copy, so that the driver may write it while the loop goes on."""
 
     step: int
-    data: bytes
-    sha256: str
+    snapshot: Snapshot
+
+    @property
+    def data(self) -> bytes:
+        """As one file, made anew at each look."""
+        return self.snapshot.pack()
 
 
 @dataclass(frozen=True, slots=True)

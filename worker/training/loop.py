@@ -20,7 +20,7 @@ from worker.models.counter import Counts
 from worker.models.family import Family
 from worker.rewards.reward import Reward
 from worker.sharpening.update import Step
-from worker.training.checkpoint import Progress, pack, unpack
+from worker.training.checkpoint import Progress, Snapshot, unpack
 from worker.training.events import Checkpointed, Event, Finished, Resumed, Stepped, Warned
 from worker.training.methods import memory_of, method_of, prompts_at
 from worker.training.optimiser import Optimiser, learning_rate
@@ -48,7 +48,8 @@ def train(
     `images`: the prompts' own pictures, for methods that take some. `start`: an exported adapter of the same layout to
     begin with; the reference stays the base. `resume`: the data of a Checkpointed of the same recipe. `checkpoint_now` is
     asked after each step; where it says yes, that step's Stepped is followed by a Checkpointed, and the driver may close
-    the generator then. `out_of_time` is asked after each step too: yes ends the training there, with its adapter.
+    the generator then. `out_of_time` is asked before the first step and after each: yes ends the training there, with its
+    adapter.
     Raises JobFailure: nan_loss, nan_latents, out_of_memory, reward_error, lora_targets, start_adapter,
     checkpoint_damaged, checkpoint_version.
     """
@@ -66,7 +67,7 @@ def train(
         restore(optimiser, tensors)
         yield Resumed(progress.step)
 
-    reason = ended(recipe, progress)
+    reason = ended(recipe, progress) or ("max_seconds" if out_of_time() else None)
     while reason is None:
         started, before, update = clock(), base.counter.total, progress.step
         with clear_failures(update + 1):
@@ -82,8 +83,7 @@ def train(
         progress = yield from tried(base, reward, optimiser, recipe, prompts, progress, last=reason is not None)
         reason = reason or ended(recipe, progress)
         if reason or progress.step % recipe.checkpoint_every == 0 or checkpoint_now():
-            data = pack(progress, optimiser.tensors())
-            yield Checkpointed(progress.step, data, hashlib.sha256(data).hexdigest())
+            yield Checkpointed(progress.step, Snapshot.of(progress, optimiser.tensors()))
 
     keeps_best = recipe.validation is not None and recipe.validation.keep_best
     adapter = base.export(optimiser.best if keeps_best else optimiser.average)
@@ -127,7 +127,7 @@ def tried(  # noqa: PLR0917 — the loop's own state
             yield sample(base, optimiser, recipe, prompts, step)
         if recipe.validation and (last or step % recipe.validation.every == 0):
             seen = validate(base, reward, optimiser, recipe.validation, prompts, step)
-            best = progress.best.after(seen)
+            best = progress.best.after(step, seen.reward)
             if best.step == step:
                 optimiser.keep_best()
             progress = replace(progress, best=best)

@@ -51,13 +51,13 @@ class Optimiser:
         self.best = {name: value.clone() for name, value in self.average.items()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything, for a checkpoint."""
+        """Everything, for a checkpoint: the very tensors, which the next update changes."""
         kept = {f"adapter/{name}": parameter for name, parameter in self.parameters.items()}
         kept |= {f"average/{name}": average for name, average in self.average.items()}
         kept |= {f"best/{name}": value for name, value in self.best.items()}
         for name, parameter in self.parameters.items():
             kept |= {f"adam/{part}/{name}": value for part, value in self._adam.state[parameter].items()}
-        return {name: value.detach().cpu().contiguous() for name, value in kept.items()}
+        return {name: value.detach() for name, value in kept.items()}
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:

@@ -5,7 +5,6 @@ Their calls are not training's: they are left out of its counts.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -19,21 +18,6 @@ from worker.training.optimiser import Optimiser
 
 SHOWN_PROMPTS = 4
 VALIDATED_PROMPTS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The best validation so far: which step, its mean reward, and how many have come since. step −1: none yet."""
-
-    step: int = -1
-    reward: float = 0.0
-    since: int = 0
-
-    def after(self, seen: Validated) -> "Best":
-        """Of equals the earlier one."""
-        if self.step < 0 or seen.reward > self.reward:
-            return Best(seen.step, seen.reward)
-        return Best(self.step, self.reward, self.since + 1)
 
 
 def sample(base: Family, optimiser: Optimiser, recipe: Recipe, prompts: Sequence[str], step: int) -> Sampled:

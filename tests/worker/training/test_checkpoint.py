@@ -12,8 +12,7 @@ from worker.models.counter import Counts
 from worker.sharpening.beta import Beta
 from worker.sharpening.update import Memory
 from worker.training import checkpoint
-from worker.training.checkpoint import Progress, pack, unpack
-from worker.training.trial import Best
+from worker.training.checkpoint import Best, Progress, Snapshot, account_of, pack, unpack
 
 REMEMBERED = {"pool/3": torch.randn(2, 2), "old/0": torch.randn(3)}
 PROGRESS = Progress(
@@ -63,3 +62,28 @@ class TestUnpack:
         monkeypatch.setattr(checkpoint, "VERSION", checkpoint.VERSION + 1)
         with pytest.raises(JobFailure, match="the release that wrote it"):
             unpack(DATA)
+
+
+class TestSnapshot:
+    def test_is_a_copy_that_later_updates_leave_alone(self) -> None:
+        tensors = {name: value.clone() for name, value in TENSORS.items()}
+        remembered = {name: value.clone() for name, value in REMEMBERED.items()}
+        taken = Snapshot.of(replace(PROGRESS, memory=replace(PROGRESS.memory, tensors=remembered)), tensors)
+        for value in (*tensors.values(), *remembered.values()):
+            value.add_(1)
+        assert taken.pack() == DATA
+
+    def test_an_account_is_kept_beside_the_state_and_is_no_part_of_its_digest(self) -> None:
+        told, untold = Snapshot.of(PROGRESS, TENSORS), Snapshot.of(PROGRESS, TENSORS)
+        with_account = told.pack({"seconds": 1.5})
+        assert (account_of(with_account), account_of(untold.pack())) == ({"seconds": 1.5}, {})
+        assert with_account != untold.pack()
+        assert told.sha256 == untold.sha256
+        assert unpack(with_account)[0].counts == PROGRESS.counts
+
+    @pytest.mark.parametrize("name", [*TENSORS, "memory/old/0"])
+    def test_one_bit_of_the_state_is_another_digest(self, name: str) -> None:
+        taken = Snapshot.of(PROGRESS, TENSORS)
+        flipped = {key: value.clone() for key, value in taken.tensors.items()}
+        flipped[name].view(torch.int32).view(-1)[0] ^= 1
+        assert Snapshot(PROGRESS, flipped).sha256 != taken.sha256

@@ -1,9 +1,11 @@
 """The loop's promises, on a tiny base."""
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -119,8 +121,22 @@ class TestResume:
         assert rest[0] == Resumed(2)
         timeless = [[replace(step, seconds=0) for step in of(Stepped, events)] for events in (whole, rest)]
         assert timeless[1] == timeless[0][2:]
-        assert of(Checkpointed, rest)[-1].sha256 == of(Checkpointed, whole)[-1].sha256
+        assert of(Checkpointed, rest)[-1].data == of(Checkpointed, whole)[-1].data
         assert of(Finished, rest) == of(Finished, whole)
+
+    def test_needs_no_global_chance(self, run: Run) -> None:
+        """Every draw is keyed: whatever state torch's, NumPy's and Python's own generators are in changes nothing."""
+        job = recipe(steps=4, samples={"every": 0})
+        whole = of(Finished, list(run(job)))
+        disturbed = []
+        for event in run(job):
+            disturbed.append(event)
+            torch.manual_seed(event.step + 100)
+            np.random.seed(event.step + 200)
+            random.seed(event.step + 300)
+        assert of(Finished, disturbed) == whole
+        kept = next(event for event in of(Checkpointed, disturbed) if event.step == 2)
+        assert of(Finished, list(run(job, resume=kept.data))) == whole
 
     def test_from_the_last_checkpoint_only_finishes(self, run: Run) -> None:
         whole = list(run(recipe(steps=2)))
