@@ -9,6 +9,9 @@ FileId = NewType("FileId", str)
 TenantId = NewType("TenantId", str)
 Fence = NewType("Fence", int)
 
+NOBODY = Fence(0)
+"""The fence of events that no attempt made: attempts count from 1."""
+
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 

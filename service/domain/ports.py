@@ -17,6 +17,7 @@ from service.domain.artifacts import Artifact, Kind
 from service.domain.files import File
 from service.domain.ids import Fence, FileId, JobId, TenantId
 from service.domain.jobs import Certificate, Event, Job, JobError, Progress, State
+from service.domain.jobs import Kind as JobKind
 from service.domain.offers import Offers
 from service.domain.pages import Position
 from service.domain.recipes import Recipe
@@ -58,8 +59,10 @@ class JobReader(Protocol):
     def version(self, tenant: TenantId, job: JobId) -> int | None:
         """The counter behind the ETag, without reading the job."""
 
-    def page(self, tenant: TenantId, state: State | None, after: Position | None, limit: int) -> list[Job]:
-        """Newest first, at most `limit`, after the position."""
+    def page(
+        self, tenant: TenantId, state: State | None, kind: JobKind | None, after: Position | None, limit: int
+    ) -> list[Job]:
+        """Of that state and kind; None: of any. Newest first, at most `limit`, after the position."""
 
     def owned(self, job: JobId, fence: Fence) -> Held:
         """The job as its attempt sees it, without holding it. Raises FenceLost unless the fence owns it."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from service.domain.artifacts import Artifact, Kind
 from service.domain.errors import Conflict
-from service.domain.ids import Fence, JobId
+from service.domain.ids import NOBODY, Fence, JobId
 from service.domain.jobs import Certificate, Job, State, check_transition
 from service.domain.ports import Database, Deed, ReadUnit
 
@@ -48,7 +48,7 @@ def certify(
             "found_sha256": found_sha256, "holds": found.holds,
         }  # fmt: skip
         unit.events.append(job_id, fence, Deed("job.succeeded", told, replay.to_step))
-        unit.events.append(parent, Fence(0), Deed("job.certified", {"job": job_id, **told}, replay.to_step))
+        unit.events.append(parent, NOBODY, Deed("job.certified", {"job": job_id, **told}, replay.to_step))
         done = unit.jobs.get(held.tenant, job_id)
         assert done is not None
         return done

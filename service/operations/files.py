@@ -13,6 +13,7 @@ from service.domain.ports import Database, Store
 from service.domain.principals import Principal
 from service.operations import stowing
 from service.operations.known import known_file_form, no_file
+from service.operations.once import keyed, known, once
 
 MAX_FILENAME = 255
 
@@ -21,20 +22,31 @@ class Files:
     def __init__(self, database: Database, store: Store) -> None:
         self._database, self._store = database, store
 
-    def upload(self, principal: Principal, filename: str, source: BinaryIO) -> File:
-        """Take a text, JSONL or zip file, as its content says. Raises TooLarge, or InvalidRequest with place and remedy."""
+    def upload(
+        self, principal: Principal, filename: str, source: BinaryIO, key: str | None = None
+    ) -> tuple[File, bool]:
+        """Take a text, JSONL or zip file, as its content says; with it, whether an earlier upload with the same key made it.
+
+        A key stands for the name and the content: the form around them is another each time that it is written. Raises
+        TooLarge, or InvalidRequest with place and remedy.
+        """
         with tempfile.TemporaryDirectory(prefix="strop-upload-") as folder:
             path = Path(folder) / "file"
             _copy(source, path)
             kind, prompts = _check(path, filename)
             size, sha256 = stowing.digest_of(path)
+            request = keyed(key, "/files", f"{filename}\n{sha256}".encode(errors="replace"))
+            if (before := known(self._database, principal, request)) is not None:
+                return self.get(principal, FileId(before)), True
             file_id = new_file_id()
-            key = f"files/{file_id}"
-            stowing.stow(self._store, key, path, sha256)
+            place = f"files/{file_id}"
+            stowing.stow(self._store, place, path, sha256)
         shown = _shown(filename) or file_id
-        file = File(file_id, principal.tenant, shown, kind, size, sha256, key, prompts, datetime.now(UTC))
-        with self._database.write() as unit:
-            return unit.files.add(file)
+        file = File(file_id, principal.tenant, shown, kind, size, sha256, place, prompts, datetime.now(UTC))
+        made, replayed = once(self._database, principal, request, file_id, lambda unit: unit.files.add(file))
+        if replayed:  # a rival with the same key was faster
+            self._store.delete(place)
+        return self.get(principal, FileId(made)), replayed
 
     def get(self, principal: Principal, file_id: FileId) -> File:
         with self._database.read() as unit:

@@ -1,51 +1,98 @@
-"""A job as its owner sees it: posted, read, listed, cancelled, followed."""
+"""A job as its owner sees it: posted, read, listed, followed; cancelled, paused, resumed, retried; cloned, certified."""
 
-import hashlib
-import re
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any, TypeAlias
 
+from service.domain import artifacts, jobs
 from service.domain.catalogue import Catalogue
 from service.domain.errors import FieldError, InvalidRequest
 from service.domain.files import FileKind
-from service.domain.ids import Fence, FileId, JobId, new_job_id
+from service.domain.ids import NOBODY, FileId, JobId, new_job_id
 from service.domain.jobs import Event, Job, State
 from service.domain.pages import Page, Position, check_limit, cut
-from service.domain.ports import Database, Deed, Doorbell, Store, Submission
+from service.domain.ports import Database, Deed, Doorbell, Store, Submission, WriteUnit
 from service.domain.principals import Principal
-from service.domain.recipes import JobRequest, Recipe
+from service.domain.recipes import CertificateRequest, JobRequest, Recipe
+from service.domain.verbs import CANCEL, PAUSE, RESUME, RETRY, Verb
 from service.operations import prompt_files
+from service.operations.deriving import certificate_recipe, clone_request
 from service.operations.known import known_form, no_job
 from service.operations.moves import move
+from service.operations.once import Keyed, known, once
 from service.operations.resolving import resolve
 
-KEEP_KEYS_SECONDS = 24 * 3600.0
-_KEY = re.compile(r"[!-~]{1,255}")
+Read: TypeAlias = Callable[[bytes], JobRequest]
+"""How a face reads a body strictly: raises InvalidRequest with one FieldError per place."""
 
 
 class Jobs:
+    """What changes something returns the job as it is now, and whether an earlier request with the same key did it."""
+
     def __init__(self, database: Database, doorbell: Doorbell, catalogue: Catalogue, store: Store) -> None:
         self._database, self._doorbell = database, doorbell
         self._catalogue, self._store = catalogue, store
 
-    def submit(
-        self, principal: Principal, request: JobRequest, *, idempotency_key: str | None = None, body: bytes = b""
-    ) -> tuple[Job, bool]:
-        """Queue a job; (job, was it a replay). With a key, the same body makes one job however often it comes.
+    def submit(self, principal: Principal, request: JobRequest, keyed: Keyed | None = None) -> tuple[Job, bool]:
+        """Queue a job. Raises InvalidRequest: names that are not in the catalogue, unusable prompts, a key used otherwise."""
+        return self._add(principal, keyed, lambda: self._resolved(principal, request), {})
 
-        Raises InvalidRequest: names that are not in the catalogue, unusable prompts, a key with another body.
-        """
-        told = None if idempotency_key is None else (_checked(idempotency_key), _digest(request, body))
-        if told and (known := self._replayed(principal, *told)):
-            return known, True
-        recipe = resolve(request, self._catalogue, partial(self._read_prompts, principal))
-        job_id = new_job_id()
-        if not self._write(principal, job_id, recipe, told):
-            assert told is not None
-            replayed = self._replayed(principal, *told)
-            assert replayed is not None, "a key that is taken is found"
-            return replayed, True
-        self._doorbell.ring()
-        return self.get(principal, job_id), False
+    def clone(
+        self, principal: Principal, job_id: JobId, overrides: Mapping[str, Any], read: Read, keyed: Keyed | None = None
+    ) -> tuple[Job, bool]:
+        """Queue a job of the same request with overrides (`deriving.clone_request`); names are looked up anew."""
+
+        def make() -> Recipe:
+            request = clone_request(self.get(principal, job_id), overrides, read)
+            return self._resolved(principal, request).model_copy(update={"parent_id": job_id})
+
+        return self._add(principal, keyed, make, {"cloned": job_id, "overrides": sorted(overrides)})
+
+    def certify(
+        self, principal: Principal, job_id: JobId, asked: CertificateRequest, keyed: Keyed | None = None
+    ) -> tuple[Job, bool]:
+        """Queue a certificate of the job: a replay between two of its stored checkpoints. Raises Conflict without them."""
+
+        def make() -> Recipe:
+            parent = self.get(principal, job_id)
+            with self._database.read() as unit:
+                stored = unit.artifacts.of(principal.tenant, job_id, artifacts.Kind.CHECKPOINT)
+            return certificate_recipe(parent, asked, stored)
+
+        return self._add(principal, keyed, make, {"certifies": job_id})
+
+    def ask(self, principal: Principal, job_id: JobId, verb: Verb, keyed: Keyed | None = None) -> tuple[Job, bool]:
+        """Cancel, pause, resume or retry. Again is no error where it means the same. Raises InvalidTransition, NotFound."""
+
+        def write(unit: WriteUnit) -> None:
+            held = unit.jobs.lock(principal.tenant, known_form(job_id))
+            if held is None:
+                raise no_job(job_id)
+            to = verb.leads(held.state)
+            if to is not None:
+                data = {"cause": verb.name, "by": principal.tenant}
+                move(unit, held, to, data=data, failures=0 if verb is RETRY else None)
+
+        _, replayed = once(self._database, principal, keyed, job_id, write)
+        if not replayed and State.QUEUED in verb.moves.values():
+            self._doorbell.ring()
+        return self.get(principal, job_id), replayed
+
+    def cancel(self, principal: Principal, job_id: JobId) -> Job:
+        """At once where nobody runs it, else at its next step."""
+        return self.ask(principal, job_id, CANCEL)[0]
+
+    def pause(self, principal: Principal, job_id: JobId) -> Job:
+        """At its next step, with a checkpoint."""
+        return self.ask(principal, job_id, PAUSE)[0]
+
+    def resume(self, principal: Principal, job_id: JobId) -> Job:
+        """Queue a paused job again; it goes on from its last good checkpoint."""
+        return self.ask(principal, job_id, RESUME)[0]
+
+    def retry(self, principal: Principal, job_id: JobId) -> Job:
+        """Queue a failed job again, from its last good checkpoint, with its attempts counted from 0."""
+        return self.ask(principal, job_id, RETRY)[0]
 
     def get(self, principal: Principal, job_id: JobId) -> Job:
         with self._database.read() as unit:
@@ -63,24 +110,19 @@ class Jobs:
         return version
 
     def list(
-        self, principal: Principal, *, state: State | None = None, cursor: str | None = None, limit: int = 20
+        self,
+        principal: Principal,
+        *,
+        state: State | None = None,
+        kind: jobs.Kind | None = None,
+        cursor: str | None = None,
+        limit: int = 20,
     ) -> Page[Job]:
         """Newest first."""
         after = Position.parse(cursor) if cursor else None
         with self._database.read() as unit:
-            jobs = unit.jobs.page(principal.tenant, state, after, check_limit(limit) + 1)
-        return cut(jobs, limit, lambda job: Position(job.created_at, job.id).cursor())
-
-    def cancel(self, principal: Principal, job_id: JobId) -> Job:
-        """At once where nobody runs it, else at its next step. Again is no error; a finished job is: InvalidTransition."""
-        with self._database.write() as unit:
-            held = unit.jobs.lock(principal.tenant, known_form(job_id))
-            if held is None:
-                raise no_job(job_id)
-            if held.state not in (State.CANCELLING, State.CANCELLED):
-                waiting = held.state in (State.QUEUED, State.PAUSED)
-                move(unit, held, State.CANCELLED if waiting else State.CANCELLING)
-        return self.get(principal, job_id)
+            found = unit.jobs.page(principal.tenant, state, kind, after, check_limit(limit) + 1)
+        return cut(found, limit, lambda job: Position(job.created_at, job.id).cursor())
 
     def events(self, principal: Principal, job_id: JobId, *, after: int = 0, limit: int = 100) -> Page[Event]:
         """In order, those numbered above `after`."""
@@ -90,25 +132,25 @@ class Jobs:
             events = unit.events.after(principal.tenant, job_id, after, check_limit(limit) + 1)
         return cut(events, limit, lambda event: str(event.number))
 
-    def _write(self, principal: Principal, job_id: JobId, recipe: Recipe, told: tuple[str, str] | None) -> bool:
-        """Job and idempotency row in one transaction. False: the key is taken, and nothing was written."""
-        with self._database.write() as unit:
-            if told and not unit.idempotency.take(principal.tenant, *told, job_id, KEEP_KEYS_SECONDS):
-                return False
-            unit.jobs.add(Submission(job_id, principal.tenant, recipe, recipe.adapter_name or job_id))
-            unit.events.append(job_id, NOBODY, Deed("job.queued", {}))
-            return True
+    def _add(
+        self, principal: Principal, keyed: Keyed | None, make: Callable[[], Recipe], data: dict[str, Any]
+    ) -> tuple[Job, bool]:
+        """A new job of the recipe that `make` gives, which is asked only where the key does not know the answer."""
+        if (before := known(self._database, principal, keyed)) is not None:
+            return self.get(principal, JobId(before)), True
+        recipe, job_id = make(), new_job_id()
 
-    def _replayed(self, principal: Principal, key: str, digest: str) -> Job | None:
-        with self._database.read() as unit:
-            known = unit.idempotency.find(principal.tenant, key)
-            if known is None:
-                return None
-            if known[0] != digest:
-                remedy = "send the same body as before, or use a new key for a new job"
-                wrong = FieldError("Idempotency-Key", "the key was used with another body", remedy)
-                raise InvalidRequest(wrong.message, errors=(wrong,), code="idempotency_key_reused")
-            return unit.jobs.get(principal.tenant, JobId(known[1]))
+        def write(unit: WriteUnit) -> None:
+            unit.jobs.add(Submission(job_id, principal.tenant, recipe, recipe.adapter_name or job_id))
+            unit.events.append(job_id, NOBODY, Deed("job.queued", data))
+
+        made, replayed = once(self._database, principal, keyed, job_id, write)
+        if not replayed:
+            self._doorbell.ring()
+        return self.get(principal, JobId(made)), replayed
+
+    def _resolved(self, principal: Principal, request: JobRequest) -> Recipe:
+        return resolve(request, self._catalogue, partial(self._read_prompts, principal))
 
     def _read_prompts(self, principal: Principal, file_id: str) -> tuple[str, ...]:
         with self._database.read() as unit:
@@ -123,21 +165,3 @@ class Jobs:
             wrong = FieldError("prompts_file", f"{file_id} holds pictures", remedy)
             raise InvalidRequest(wrong.message, errors=(wrong,), code="wrong_file_kind")
         return prompt_files.read(self._store, file)
-
-
-NOBODY = Fence(0)
-"""The fence of events that no attempt made."""
-
-
-def _checked(key: str) -> str:
-    if not _KEY.fullmatch(key):
-        wrong = FieldError(
-            "Idempotency-Key", "the key is empty, too long or not printable", "send 1 to 255 printable ASCII characters"
-        )
-        raise InvalidRequest(wrong.message, errors=(wrong,), code="invalid_idempotency_key")
-    return key
-
-
-def _digest(request: JobRequest, body: bytes) -> str:
-    """Over the very bytes that were sent, where the face has them; the verb is part of it."""
-    return hashlib.sha256(b"POST /jobs\n" + (body or request.model_dump_json().encode())).hexdigest()

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.security import HTTPBearer
 
 from service.domain.principals import Principal
+from service.operations import once
 from service.operations.artifacts import Artifacts
 from service.operations.files import Files
 from service.operations.jobs import Jobs
@@ -17,6 +18,7 @@ from service.wire.links import Links
 from service.wire.problems import Problem
 from service.wire.shapes import Places
 
+Made = TypeVar("Made")
 _documented = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer STROP_API_KEY`")
 
 
@@ -48,6 +50,31 @@ Ask: TypeAlias = Annotated[Operations, Depends(_operations)]
 Asker: TypeAlias = Annotated[Principal, Depends(_principal)]
 
 
+IdempotencyKey: TypeAlias = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        json_schema_extra={"minLength": 1, "maxLength": 255},  # checked by the operation, for every face alike
+        description="The same key with the same body does it once, however often it is sent within a day.",
+    ),
+]
+
+
+async def _keyed(request: Request, key: IdempotencyKey = None) -> once.Keyed | None:
+    """The key with the digest of the very bytes that were sent. For bodies in JSON or none; a form has been read by now."""
+    return once.keyed(key, request.url.path, await request.body())
+
+
+Keyed: TypeAlias = Annotated[once.Keyed | None, Depends(_keyed)]
+
+
+def marked(response: Response, made: Made, replayed: bool) -> Made:
+    """`made`, with the mark of an answer that an earlier request with the same key brought about."""
+    if replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return made
+
+
 def router(tag: str) -> APIRouter:
     return APIRouter(tags=[tag], route_class=StrictRoute)
 
@@ -69,4 +96,14 @@ MEANING = {
     429: "The queue is full; try again after Retry-After seconds.",
     503: "A part that this needs is away; try again after Retry-After seconds.",
 }
-__all__ = ["Ask", "Asker", "Operations", "Problem", "refusals", "router"]
+__all__ = [
+    "Ask",
+    "Asker",
+    "IdempotencyKey",
+    "Keyed",
+    "Operations",
+    "Problem",
+    "marked",
+    "refusals",
+    "router",
+]

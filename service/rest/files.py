@@ -2,22 +2,25 @@
 
 from typing import Annotated
 
-from fastapi import Path, UploadFile
+from fastapi import Path, Response, UploadFile
 
 from service.domain.ids import FileId
-from service.rest.asking import Ask, Asker, refusals, router
+from service.rest.asking import Ask, Asker, IdempotencyKey, marked, refusals, router
 from service.wire import shapes
 
 files = router("files")
 
 
 @files.post("/files", status_code=201, responses=refusals(413, 415, 422, 503))
-def upload_file(file: UploadFile, ask: Ask, asker: Asker) -> shapes.File:
+def upload_file(
+    file: UploadFile, response: Response, ask: Ask, asker: Asker, key: IdempotencyKey = None
+) -> shapes.File:
     """Upload prompts (text, one a line; JSONL with `prompt`) or a zip of images with captions; at most 64 MiB.
 
     The content decides the kind, and is checked whole before anything is stored.
     """
-    return shapes.File.of(ask.files.upload(asker, file.filename or "", file.file))
+    made, replayed = ask.files.upload(asker, file.filename or "", file.file, key)
+    return shapes.File.of(marked(response, made, replayed))
 
 
 @files.get("/files/{id}", responses=refusals(404, 503))

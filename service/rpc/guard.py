@@ -1,7 +1,7 @@
 """The layer around every method, as service.wire.guard is around REST: request id, key, bound, and nothing leaks.
 
 It stands before the method is looked up, so an unknown one tells nothing to who has no key. Methods behind it are plain:
-`def Get(self, request, asker)` runs in a thread and returns its answer or raises a StropError; a stream is an
+`def Get(self, request, caller)` runs in a thread and returns its answer or raises a StropError; a stream is an
 `async def` generator. Health is public.
 """
 
@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
@@ -22,6 +23,14 @@ PUBLIC = "/grpc.health.v1.Health/"
 Context: TypeAlias = grpc.aio.ServicerContext
 Work: TypeAlias = Callable[[], Awaitable[Any]]
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and the key under which a repeated request does nothing again."""
+
+    principal: Principal
+    idempotency_key: str | None
 
 
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
@@ -38,11 +47,12 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         call = _Call(details.method, request_id_of(str(given.get("x-request-id", ""))))
         try:
             asker = principal_of(str(given.get("authorization", "")), self._key) if self._key else LOCAL
+            caller = Caller(asker, given.get("idempotency-key"))
             if handler is None:
                 raise refusals.UnknownMethod
         except StropError as error:
             return call.refusing(error)
-        return call.streaming(handler, asker) if handler.unary_stream else call.answering(handler, asker)
+        return call.streaming(handler, caller) if handler.unary_stream else call.answering(handler, caller)
 
 
 class _Call:
@@ -59,20 +69,20 @@ class _Call:
 
         return grpc.stream_stream_rpc_method_handler(behave)
 
-    def answering(self, handler: Any, asker: Principal) -> Any:
+    def answering(self, handler: Any, caller: Caller) -> Any:
         async def behave(raw: bytes, context: Context) -> Any:
             async def work() -> Any:
-                return await asyncio.to_thread(lambda: handler.unary_unary(_read(handler, raw), asker))
+                return await asyncio.to_thread(lambda: handler.unary_unary(_read(handler, raw), caller))
 
             return await self._or_refuse(work, context)
 
         return grpc.unary_unary_rpc_method_handler(behave, response_serializer=handler.response_serializer)
 
-    def streaming(self, handler: Any, asker: Principal) -> Any:
+    def streaming(self, handler: Any, caller: Caller) -> Any:
         async def behave(raw: bytes, context: Context) -> None:
             async def work() -> None:
                 request = await asyncio.to_thread(_read, handler, raw)
-                async with aclosing(handler.unary_stream(request, asker)) as answers:
+                async with aclosing(handler.unary_stream(request, caller)) as answers:
                     async for answer in answers:
                         await context.write(answer)
 

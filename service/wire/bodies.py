@@ -42,10 +42,13 @@ class StrictRoute(APIRoute):
         model = field.field_info.annotation
         assert isinstance(model, type)
         assert issubclass(model, BaseModel), "a JSON body is one model"
+        required = field.field_info.is_required()
 
         async def strict(request: Request) -> Response:
-            require_type(request, "application/json")
             raw = await request.body()
+            if not raw and not required:
+                return await handle(request)
+            require_type(request, "application/json")
             request._json = await run_in_threadpool(parse, model, raw)  # megabytes must not hold up the others
             return await handle(request)
 

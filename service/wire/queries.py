@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.domain.errors import InvalidRequest
-from service.domain.jobs import State
+from service.domain.jobs import Kind, State
 from service.wire import fields
 
 MAX_MODEL_NAME = 96
@@ -16,6 +16,7 @@ class JobsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     state: State | None = Field(default=None, description="Only jobs in this state.")
+    kind: Kind | None = Field(default=None, description="Only jobs of this kind.")
     cursor: str | None = Field(default=None, max_length=512, description="next_cursor of the page before.")
     limit: int = Field(default=20, ge=1, le=100, description="Jobs a page.")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, Field, PlainSerializer
+from pydantic import BaseModel, Field, PlainSerializer, RootModel
 
 from service.domain import artifacts, files, jobs
 from service.domain.adapters import AdapterVersion
@@ -145,6 +145,10 @@ class Job(BaseModel):
             ],
             metadata=job.metadata,
         )
+
+
+class Overrides(RootModel[dict[str, Any]]):
+    """JSON Merge Patch (RFC 7396) over a job's request: null takes a field out, an object is merged, all else replaces."""
 
 
 class Event(BaseModel):

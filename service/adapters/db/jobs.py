@@ -47,10 +47,14 @@ class JobRows:
     def version(self, tenant: TenantId, job: JobId) -> int | None:
         return self._connection.scalar(select(jobs.c.version).where(jobs.c.tenant_id == tenant, jobs.c.id == job))
 
-    def page(self, tenant: TenantId, state: State | None, after: Position | None, limit: int) -> list[Job]:
+    def page(
+        self, tenant: TenantId, state: State | None, kind: Kind | None, after: Position | None, limit: int
+    ) -> list[Job]:
         statement = select(jobs).where(jobs.c.tenant_id == tenant)
         if state is not None:
             statement = statement.where(jobs.c.state == state)
+        if kind is not None:
+            statement = statement.where(jobs.c.kind == kind)
         if after is not None:
             place = tuple_(literal(after.created_at, jobs.c.created_at.type), literal(after.id))
             statement = statement.where(tuple_(jobs.c.created_at, jobs.c.id) < place)

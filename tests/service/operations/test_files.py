@@ -16,7 +16,7 @@ from tests.service.world import World
 
 def test_text_is_one_prompt_a_line(world: World) -> None:
     content = "\ufeffa red circle\r\n\r\n  ein grünes Quadrat \n".encode()
-    file = world.files.upload(LOCAL, "prompts.txt", io.BytesIO(content))
+    file = world.files.upload(LOCAL, "prompts.txt", io.BytesIO(content))[0]
     assert (file.kind, file.prompts, file.bytes, file.filename) == (FileKind.TEXT, 2, len(content), "prompts.txt")
     assert file.sha256 == hashlib.sha256(content).hexdigest()
     assert b"".join(world.store.open(file.key)) == content
@@ -25,13 +25,13 @@ def test_text_is_one_prompt_a_line(world: World) -> None:
 
 def test_jsonl_is_one_object_a_line(world: World) -> None:
     lines = "\n".join(json.dumps({"prompt": f"cat {number}", "extra": 1}) for number in range(3))
-    file = world.files.upload(LOCAL, "data", io.BytesIO(lines.encode()))
+    file = world.files.upload(LOCAL, "data", io.BytesIO(lines.encode()))[0]
     assert (file.kind, file.prompts) == (FileKind.JSONL, 3)
 
 
 def test_a_zip_is_pictures_with_captions(world: World) -> None:
     content = zipped({"a.png": png(), "a.txt": b"a cat", "b.png": png(), "b.txt": b"a dog"})
-    file = world.files.upload(LOCAL, "set.zip", io.BytesIO(content))
+    file = world.files.upload(LOCAL, "set.zip", io.BytesIO(content))[0]
     assert (file.kind, file.prompts) == (FileKind.IMAGES, 2)
     with pytest.raises(InvalidRequest) as refused:
         world.post(prompts=None, prompts_file=file.id)
@@ -93,7 +93,7 @@ def test_more_than_the_bound_is_not_read_to_its_end(world: World) -> None:
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # what is refused reaches no database
 @pytest.mark.parametrize("name", ["../../etc/passwd", "C:\\x\\passwd", "a\0/passwd", "passwd"])
 def test_a_filename_is_only_shown(world: World, name: str) -> None:
-    file = world.files.upload(LOCAL, name, io.BytesIO(b"a cat"))
+    file = world.files.upload(LOCAL, name, io.BytesIO(b"a cat"))[0]
     assert (file.filename, file.key) == ("passwd", f"files/{file.id}")
 
 

@@ -4,12 +4,14 @@ import pytest
 
 from service.domain.errors import InvalidRequest
 from service.domain.principals import LOCAL
+from service.operations.once import keyed
 from service.operations.steward import forget_keys
 from tests.service.world import OTHER, World, request, run_at_once
 
 
 def submit(world: World, key: str = "k", *, body: bytes = b"", principal=LOCAL, **changes):  # type: ignore[no-untyped-def]
-    return world.jobs.submit(principal, request(**changes), idempotency_key=key, body=body)
+    posted = request(**changes)
+    return world.jobs.submit(principal, posted, keyed(key, "/jobs", body or posted.model_dump_json().encode()))
 
 
 def test_the_same_body_gives_the_same_job(world: World) -> None:

@@ -33,7 +33,7 @@ def test_the_recipe_holds_the_entries_and_the_prompts_in_one_spelling(world: Wor
 
 
 def test_prompts_may_stand_in_a_file(world: World) -> None:
-    file = world.files.upload(LOCAL, "p.txt", io.BytesIO(b"a red circle\n\na blue square\n"))
+    file = world.files.upload(LOCAL, "p.txt", io.BytesIO(b"a red circle\n\na blue square\n"))[0]
     job = world.post(prompts=None, prompts_file=file.id)
     assert (job.recipe.prompt_count, job.recipe.prompts) == (2, None)
     assert world.claim().prompts == ("a red circle", "a blue square")
@@ -72,7 +72,7 @@ def test_every_wrong_name_is_told_at_once(world: World) -> None:
 
 def test_another_tenant_sees_nothing(world: World) -> None:
     job = world.post()
-    file = world.files.upload(LOCAL, "p.txt", io.BytesIO(b"a red circle"))
+    file = world.files.upload(LOCAL, "p.txt", io.BytesIO(b"a red circle"))[0]
     assert world.jobs.list(OTHER).items == ()
     for ask in (world.jobs.get, world.jobs.version, world.jobs.cancel, world.jobs.events, world.artifacts.list):
         with pytest.raises(NotFound):

@@ -1,0 +1,88 @@
+"""Jobs made from a job: a clone is its request with overrides; a certificate is its recipe with steps to replay."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Never
+
+from service.domain.artifacts import Artifact
+from service.domain.errors import Conflict, FieldError, InvalidRequest
+from service.domain.jobs import Job, Kind
+from service.domain.recipes import CertificateRequest, JobRequest, Recipe, Replay
+
+TAGGED = ("reward", "method")
+"""Fields whose `type` says which other fields they have."""
+
+
+def clone_request(parent: Job, overrides: Mapping[str, Any], read: Callable[[bytes], JobRequest]) -> JobRequest:
+    """The parent's request with the overrides merged in (JSON Merge Patch, RFC 7396), read whole by `read`.
+
+    Beyond the RFC: where an override changes the type of the reward or of the method, nothing of the old one's is kept,
+    for its fields mean nothing to the new. Raises InvalidRequest, as for a posted body; Conflict for a certificate.
+    """
+    if parent.kind is Kind.CERTIFICATE:
+        raise Conflict("a certificate cannot be cloned: ask for another of its parent", code="cannot_clone")
+    request = parent.recipe.model_dump(mode="json", include=set(JobRequest.model_fields))
+    for name in TAGGED:
+        given = overrides.get(name)
+        if isinstance(given, Mapping) and given.get("type", request[name]["type"]) != request[name]["type"]:
+            request[name] = {}
+    return read(json.dumps(merged(request, overrides)).encode())
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """RFC 7396, section 2: objects are merged by name, null takes a name out, all else replaces."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(target) if isinstance(target, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merged(result.get(name), value)
+    return result
+
+
+def certificate_recipe(parent: Job, asked: CertificateRequest, checkpoints: Sequence[Artifact]) -> Recipe:
+    """The parent's recipe with what is to be replayed. Raises Conflict and InvalidRequest, which name what is stored."""
+    stored = {each.step: each for each in sorted(checkpoints, key=lambda each: (each.step, each.fence))}
+    if parent.kind is Kind.CERTIFICATE or len(stored) < 2:
+        raise Conflict(
+            f"a certificate needs two stored checkpoints, and this job has {len(stored)}: let it train on, or clone it "
+            "with a smaller checkpoint_every",
+            code="too_few_checkpoints",
+        )
+    begin, end = _span(asked, list(stored))
+    replay = Replay(
+        checkpoint_step=begin, checkpoint_fence=stored[begin].fence, to_step=end, expected_sha256=stored[end].sha256
+    )
+    own: dict[str, Any] = {
+        "priority": asked.priority,
+        "adapter_name": None,
+        "max_seconds": None,
+        "max_nfe": None,
+        "metadata": {},
+    }
+    return parent.recipe.model_copy(update={**own, "parent_id": parent.id, "replay": replay})
+
+
+def _span(asked: CertificateRequest, stored: list[int]) -> tuple[int, int]:
+    """(from, to) among the stored steps, which ascend."""
+    after = dict(pairwise(stored))
+    ends = {step: step + asked.steps for step in stored if step + asked.steps in stored} if asked.steps else after
+    if asked.from_step is None:
+        if not ends:
+            _refuse("steps", f"no two stored checkpoints are {asked.steps} steps apart", stored)
+        begin = max(ends)
+    elif asked.from_step not in after:
+        _refuse("from_step", f"no checkpoint with one after it is stored at step {asked.from_step}", stored)
+    elif asked.from_step not in ends:
+        _refuse("steps", f"no checkpoint is stored {asked.steps} steps after step {asked.from_step}", stored)
+    else:
+        begin = asked.from_step
+    return begin, ends[begin]
+
+
+def _refuse(path: str, message: str, stored: list[int]) -> Never:
+    remedy = f"go from one to a later one of the stored steps: {', '.join(map(str, stored[-20:]))}"
+    raise InvalidRequest(message, errors=(FieldError(path, message, remedy),), code="unknown_checkpoint")
