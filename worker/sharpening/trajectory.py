@@ -25,14 +25,18 @@ class Trajectories:
 def starts(world: World, settings: Settings, update: int, prompts: int) -> Tensor:
     """Where each prompt's walk starts: an index into the schedule of `walk_steps`, m steps before its end at the latest.
 
-    One for each prompt, uniform over the steps whose noise is at least `least_noise` of the schedule. int64 [P]
+    One for each prompt, uniform over the steps whose noise is at least `least_noise` of the schedule; not the first where
+    that is pure noise (flow models, zero-terminal-SNR): nothing is left of the picture there. int64 [P]
     """
-    steps = len(world.sampler(settings.walk_steps).timesteps)
+    timesteps = torch.tensor(world.sampler(settings.walk_steps).timesteps)
+    steps = len(timesteps)
     last = min(int((1 - settings.least_noise) * steps), steps - settings.trajectory_length + 1)
+    signal, _ = world.coefficients(timesteps[:1].to(world.device))
+    first = int(signal.item() == 0 and last > 1)
     drawn = [
         torch.rand((), generator=generator(settings.seed, update, prompt, "t")).item() for prompt in range(prompts)
     ]
-    return torch.tensor([min(int(share * last), last - 1) for share in drawn])
+    return torch.tensor([min(first + int(share * (last - first)), last - 1) for share in drawn])
 
 
 @torch.no_grad()

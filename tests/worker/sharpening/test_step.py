@@ -6,40 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.worker.sharpening.toy import Toy, pleasant, renoise, settings, world
+from tests.worker.sharpening import brute
+from tests.worker.sharpening.toy import SHAPE, Toy, Walk, pleasant, renoise, settings, world
 from worker.sharpening.beta import Beta
 from worker.sharpening.comparison import compare, reference_errors, renoised
-from worker.sharpening.objective import error
 from worker.sharpening.rng import generator
 from worker.sharpening.rollout import Candidates, candidate_seeds, noise, search
 from worker.sharpening.selection import preferred
-from worker.sharpening.step import step
+from worker.sharpening.step import candidates, rejudged, step
+from worker.sharpening.trajectory import starts
 from worker.sharpening.update import Memory
 
 BETA = Memory(Beta(value=3.0, fixed=True))
-
-
-def loss_of_every_candidate(toy: Toy, found: Candidates, clean: Tensor, update: int) -> Tensor:
-    """−log σ of best against worst with the graphs of all n candidates kept: what the paper's code differentiates."""
-    own = settings()
-    terms = []
-    for prompt in range(len(clean)):
-        levels = own.levels
-        spread = torch.rand(levels, generator=generator(own.seed, update, prompt, "t"))
-        t = ((torch.arange(levels) + spread) / levels * 100).long()
-        eps = torch.randn((levels, 2, 2, 2), generator=generator(own.seed, update, prompt, "ε"))
-        policies, references = [], []
-        for candidate in clean[prompt]:
-            x = renoise(candidate.expand(levels, -1, -1, -1), eps, t)
-            where = torch.full((levels,), prompt)
-            policies.append(error(toy.denoise(x, t, where, 1.0), eps))
-            with torch.no_grad(), toy.reference():
-                references.append(error(toy.denoise(x, t, where, 1.0), eps))
-        best, worst = found.scores[prompt].argmax(), found.scores[prompt].argmin()
-        unit = (references[best] + references[worst]) / 2
-        gap = (policies[best] - references[best]) / unit - (policies[worst] - references[worst]) / unit
-        terms.append(-torch.nn.functional.logsigmoid(-BETA.beta.value * gap))
-    return torch.cat(terms).mean()
 
 
 class TestStep:
@@ -51,10 +29,9 @@ class TestStep:
     def test_the_gradient_is_that_which_keeps_every_graph(self) -> None:
         toy = Toy()
         found = search(world(toy), settings(), candidate_seeds(settings(), 4, 3), judged=2)
-        expected = torch.autograd.grad(loss_of_every_candidate(toy, found, found.clean, update=4), toy.theta)[0]
+        loss = brute.preference(toy, settings(), 4, found.clean, brute.pair(found.scores), BETA.beta.value)
         (gradient,) = step(settings(), world(toy), BETA, 4, range(3)).gradient
-        assert (gradient - expected).norm() / expected.norm() < 1e-5
-        assert expected.norm() > 1e-3
+        assert brute.distance(gradient, brute.gradient(loss, toy)) < 1e-5
 
     def test_no_gradient_reaches_an_unchosen_trajectory(self) -> None:
         toy = Toy()
@@ -71,7 +48,7 @@ class TestStep:
     def test_only_the_pairs_are_differentiated(self) -> None:
         toy = Toy()
         step(settings(), world(toy), BETA, 0, range(3))
-        assert sum(graded for _, graded in toy.rows) == 3 * 2 * settings().levels
+        assert sum(row.graded for row in toy.rows) == 3 * 2 * settings().levels
 
     @pytest.mark.parametrize("micro_batch", [1, 2, 7])
     def test_the_micro_batch_changes_nothing(self, micro_batch: int) -> None:
@@ -101,7 +78,59 @@ class TestStep:
         before = step(settings(), world(toy), BETA, 0, range(3))
         toy.theta.data -= 1e-6 * before.gradient[0]
         found = search(world(Toy(theta=0.0)), settings(), candidate_seeds(settings(), 0, 3))
-        assert loss_of_every_candidate(toy, found, found.clean, update=0) < math.log(2)
+        loss = brute.preference(toy, settings(), 0, found.clean, brute.pair(found.scores), BETA.beta.value)
+        assert loss < math.log(2)
+
+
+class TestPathWeights:
+    def test_towards_temperature_zero_the_gradient_is_that_of_argmax(self) -> None:
+        (sharp,) = step(settings(), world(Toy()), BETA, 3, range(3)).gradient
+        (weighted,) = step(settings(temperature=1e-3), world(Toy()), BETA, 3, range(3)).gradient
+        assert brute.distance(weighted, sharp) <= 1e-6
+
+    @pytest.mark.parametrize("temperature", [0.3, 1.0, 10.0])
+    def test_the_gradient_is_the_weighted_sum_over_all_candidates(self, temperature: float) -> None:
+        toy, own = Toy(), settings(temperature=temperature)
+        found = search(world(toy), own, candidate_seeds(own, 3, 3), judged=2)
+        weight = brute.path_weights(found.scores, temperature)
+        loss = brute.preference(toy, own, 3, found.clean, weight, BETA.beta.value)
+        (gradient,) = step(own, world(toy), BETA, 3, range(3)).gradient
+        assert brute.distance(gradient, brute.gradient(loss, toy)) < 1e-5
+
+
+class TestRejudged:
+    def test_scores_are_those_of_walking_each_picture_by_hand_with_a_prompts_t_and_noise_shared(self) -> None:
+        toy, own = Toy(), settings(states="renoised", walk_steps=10, trajectory_length=3)
+        clean = search(world(toy), own, candidate_seeds(own, 2, 3), judged=0).clean
+        begun, sampler = starts(world(toy), own, 2, 3), Walk(10)
+        rewards = rejudged(world(toy), own, 2, clean)
+        assert rewards.shape == (3, 5, 3)
+        for prompt, place in [(prompt, place) for prompt in range(3) for place in range(5)]:
+            where, first = torch.tensor([prompt]), begun[prompt].item()
+            noise = torch.randn(SHAPE, generator=generator(own.seed, 2, prompt, "walk")).unsqueeze(0)
+            x = renoise(clean[prompt, place].unsqueeze(0), noise, torch.tensor([sampler.timesteps[first]]))
+            for state in range(3):
+                t = torch.tensor([sampler.timesteps[first + state]])
+                x, preview = sampler.step(toy.denoise(x, t, where, own.rollout_guidance), first + state, x)
+                torch.testing.assert_close(rewards[prompt, place, state], pleasant(preview, where)[0].detach())
+
+    def test_the_best_and_the_worst_of_these_scores_are_compared(self) -> None:
+        toy, own = Toy(), settings(states="renoised", walk_steps=10, trajectory_length=3)
+        found = candidates(world(toy), own, 2, 3)
+        loss = brute.preference(toy, own, 2, found.clean, brute.pair(found.rewards.sum(dim=-1)), BETA.beta.value)
+        (gradient,) = step(own, world(toy), BETA, 2, range(3)).gradient
+        assert brute.distance(gradient, brute.gradient(loss, toy)) < 1e-5
+
+    def test_the_rollouts_own_previews_are_not_judged(self) -> None:
+        """Each picture costs m decodes, not m + one of its rollout."""
+        judged = []
+
+        def counting(pictures: Tensor, prompt: Tensor) -> Tensor:
+            judged.append(len(prompt))
+            return pleasant(pictures, prompt)
+
+        candidates(world(Toy(), counting), settings(states="renoised", walk_steps=10, trajectory_length=3), 2, 3)
+        assert sum(judged) == 3 * 5 * 3
 
 
 class TestCompare:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,27 +31,46 @@ def settings(**changes: float) -> Settings:
 
 
 class Walk:
-    """DDIM in four steps."""
+    """DDIM, trailing spacing: of a model that predicts ε, or v."""
 
-    timesteps = (99, 66, 33, 10)
+    def __init__(self, steps: int, *, v: bool = False) -> None:
+        self.timesteps = tuple(LEVELS * (steps - place) // steps - 1 for place in range(steps))
+        self.v = v
+
+    def kept(self, index: int) -> tuple[Tensor, Tensor]:
+        """ᾱ here, and after the step."""
+        last = index + 1 == len(self.timesteps)
+        following = torch.ones((), dtype=torch.float64) if last else KEPT[self.timesteps[index + 1]]
+        return KEPT[self.timesteps[index]], following
 
     def step(self, prediction: Tensor, index: int, latents: Tensor) -> tuple[Tensor, Tensor]:
-        kept = KEPT[self.timesteps[index]]
-        following = KEPT[self.timesteps[index + 1]] if index + 1 < len(self.timesteps) else torch.tensor(1.0)
-        clean = (latents - (1 - kept).sqrt() * prediction) / kept.sqrt()
-        return following.sqrt() * clean + (1 - following).sqrt() * prediction, clean
+        return self._moved(prediction, index, latents, 0.0)
 
     def stochastic(self, prediction: Tensor, index: int, latents: Tensor, eta: float) -> tuple[Tensor, Tensor]:
         """DDIM's Eq. 12 and 16."""
-        kept = KEPT[self.timesteps[index]]
-        following = KEPT[self.timesteps[index + 1]] if index + 1 < len(self.timesteps) else torch.tensor(1.0)
+        kept, following = self.kept(index)
         std = eta * ((1 - following) / (1 - kept) * (1 - kept / following)).sqrt()
-        clean = (latents - (1 - kept).sqrt() * prediction) / kept.sqrt()
-        return following.sqrt() * clean + (1 - following - std**2).sqrt() * prediction, std
+        return self._moved(prediction, index, latents, std)[0], std
+
+    def _moved(self, prediction: Tensor, index: int, latents: Tensor, std: Tensor | float) -> tuple[Tensor, Tensor]:
+        kept, following = self.kept(index)
+        clean, noise = (latents - (1 - kept).sqrt() * prediction) / kept.sqrt(), prediction
+        if self.v:
+            clean = kept.sqrt() * latents - (1 - kept).sqrt() * prediction
+            noise = kept.sqrt() * prediction + (1 - kept).sqrt() * latents
+        return following.sqrt() * clean + (1 - following - std**2).sqrt() * noise, clean
+
+
+class Row(NamedTuple):
+    """What a row of the denoiser was asked with."""
+
+    prompt: int
+    graded: bool
+    adapted: bool
 
 
 class Toy:
-    """`calls` remembers the prompt and the gradient mode of every denoiser row."""
+    """`rows` remembers every row that the denoiser was asked for."""
 
     def __init__(self, theta: float = 0.05) -> None:
         draw = torch.Generator().manual_seed(0)
@@ -58,10 +78,10 @@ class Toy:
         self.words = torch.randn(16, 8, generator=draw, dtype=torch.float64)
         self.theta = (theta * torch.randn(8, 8, generator=draw, dtype=torch.float64)).requires_grad_()
         self.on = True
-        self.rows: list[tuple[int, bool]] = []
+        self.rows: list[Row] = []
 
     def denoise(self, latents: Tensor, t: Tensor, prompt: Tensor, guidance: float) -> Tensor:
-        self.rows += [(place, torch.is_grad_enabled()) for place in prompt.tolist()]
+        self.rows += [Row(place, torch.is_grad_enabled(), self.on) for place in prompt.tolist()]
         flat = latents.double().flatten(1)
         adapted = flat @ self.theta if self.on else 0
         return (flat @ self.base + guidance * 0.2 * self.words[prompt] + adapted).view_as(latents)
@@ -93,6 +113,11 @@ def coefficients(t: Tensor) -> tuple[Tensor, Tensor]:
     return kept.sqrt(), (1 - kept).sqrt()
 
 
+def velocity(clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    signal, spread = coefficients(t)
+    return signal * noise - spread * clean
+
+
 def no_images(place: int) -> Tensor:
     return torch.empty(0, *SHAPE)
 
@@ -101,20 +126,22 @@ def world(
     toy: Toy,
     reward: Callable[[Tensor, Tensor], Tensor] = pleasant,
     images: Callable[[int], Tensor] = no_images,
+    *,
+    v: bool = False,
 ) -> World:
     return World(
         device=torch.device("cpu"),
         latent_shape=SHAPE,
         train_timesteps=LEVELS,
         parameters=(toy.theta,),
-        sampler=lambda steps: Walk(),
+        sampler=lambda steps: Walk(steps, v=v),
         denoise=toy.denoise,
         reference=toy.reference,
         searching=nullcontext,
         wearing=toy.wearing,
         coefficients=coefficients,
         renoise=renoise,
-        target=lambda clean, noise, t: noise,
+        target=velocity if v else lambda clean, noise, t: noise,
         decode=lambda latents: latents,
         reward=reward,
         images=images,
