@@ -21,8 +21,9 @@ from service.adapters import db, storage, weights
 from service.domain import drawing
 from service.domain.errors import StropError
 from service.operations.attempts import Attempts
-from service.operations.steward import chores, keep_house
+from service.operations.steward import chores, keep_house, pulse_of
 from service.rest import face
+from service.wire.listening import refuse_taken_port
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 OPENAPI = DOCS / "openapi.json"
@@ -50,6 +51,7 @@ def migrate(arguments: argparse.Namespace) -> int:
 def steward(arguments: argparse.Namespace) -> int:
     chosen = settings.load()
     telemetry.configure("steward", chosen.log_level)
+    refuse_taken_port("STROP_STEWARD_HEALTH_PORT", telemetry.LOOPBACK, chosen.steward_health_port or 0)
     database = db.connect(chosen.database_url)
     store = storage.make(chosen.store_url, chosen.s3_endpoint_url, chosen.s3_public_url)
     attempts = Attempts(
@@ -62,7 +64,10 @@ def steward(arguments: argparse.Namespace) -> int:
     stop = Event()
     for asked in (signal.SIGTERM, signal.SIGINT):
         signal.signal(asked, lambda *_: stop.set())
-    keep_house(chores(database, attempts, lease_seconds=chosen.lease_seconds), stop)
+    todo = chores(database, attempts, lease_seconds=chosen.lease_seconds)
+    pulse = pulse_of(todo)
+    with telemetry.served(pulse, chosen.steward_health_port):
+        keep_house(todo, stop, pulse)
     database.close()
     return 0
 

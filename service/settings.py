@@ -3,6 +3,7 @@
 Composition roots read them once and hand values on; nothing below `settings` imports this.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.domain.recipes import LABEL
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 DEFAULT_STATE = Path(".strop")
@@ -79,6 +82,18 @@ class Settings(BaseSettings):
     worker_name: str = Field(
         default="", description="How this worker signs its attempts; default: host and process id."
     )
+    worker_labels: str = Field(
+        default="", description="Labels of this worker, separated by commas: jobs that need them are run here."
+    )
+    worker_memory_gib: float | None = Field(
+        default=None, gt=0, description="Memory that jobs find here, in GiB; default: the GPU's, else the machine's."
+    )
+    worker_health_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Loopback port on which the worker answers /readyz; empty: none."
+    )
+    steward_health_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Loopback port on which the steward answers /readyz; empty: none."
+    )
     scratch_dir: Path | None = Field(
         default=None, description="Attempts' scratch folders; default: in the state folder."
     )
@@ -90,6 +105,16 @@ class Settings(BaseSettings):
         default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Where children and the engine compute."
     )
     threads: int = Field(default=1, ge=1, le=256, description="CPU threads of each child and of the engine.")
+
+    keep_checkpoints_days: float = Field(
+        default=7.0, ge=0, description="Checkpoints of finished jobs are removed after so many days."
+    )
+    keep_events_days: float = Field(
+        default=90.0, ge=0, description="What finished jobs said of each step is removed after so many days."
+    )
+    keep_uploads_days: float = Field(
+        default=2.0, ge=1, description="Stored files that no row names are removed after so many days; one at least."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Level of the logs.")
 
     @model_validator(mode="after")
@@ -111,12 +136,19 @@ class Settings(BaseSettings):
         for name, url in (("STROP_GRPC_URL", self.grpc_url), ("STROP_INFERENCE_URL", self.inference_url)):
             if url is not None:
                 _check_scheme(name, url, ("http", "https"))
+        for label in self.labels():
+            if not re.fullmatch(LABEL, label):
+                raise ValueError(f"STROP_WORKER_LABELS: {label!r} is no label: letters, digits and . _ = / - only")
         if self.api_key is None and self.host not in LOOPBACK:
             raise ValueError(
                 f"STROP_HOST is {self.host}, which others can reach, but STROP_API_KEY is not set: "
                 "set a key of 16 characters or more, or bind 127.0.0.1"
             )
         return self
+
+    def labels(self) -> frozenset[str]:
+        """The worker's labels, one by one."""
+        return frozenset(label for word in self.worker_labels.split(",") if (label := word.strip()))
 
 
 def _check_scheme(name: str, url: str, allowed: tuple[str, ...]) -> None:

@@ -8,6 +8,8 @@ import os
 import socket
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import version
 
@@ -21,17 +23,20 @@ from service.adapters.queue import Doorbell, make_celery
 from service.domain.errors import StropError
 from service.operations.attempts import Attempts
 from service.settings import Settings
+from service.telemetry import Pulse
+from service.wire.listening import refuse_taken_port
 from worker.attempt.attempt import Workplace
+from worker.attempt.memory import memory_gib
 from worker.attempt.process import CHILD
 from worker.attempt.scratch import Scratch
 from worker.attempt.watch import Patience
-from worker.tasks import Worker, register
+from worker.tasks import OFFERS, Felt, Worker, pulse_of, register
 
 LAST_SECOND = 28.0
 """After SIGTERM. What is not ended by then is left to the lease: 30 s is what supervisors give."""
 
 
-def create_worker(settings: Settings, scratch: Scratch, command: Sequence[str] = CHILD) -> Worker:
+def create_worker(settings: Settings, scratch: Scratch, pulse: Pulse, command: Sequence[str] = CHILD) -> Worker:
     """Wire a worker. Its attempts have two ways to the database: heartbeats never queue behind other writes."""
     assert settings.cache_dir is not None
     store = storage.make(settings.store_url, settings.s3_endpoint_url, settings.s3_public_url)
@@ -44,7 +49,7 @@ def create_worker(settings: Settings, scratch: Scratch, command: Sequence[str] =
     )
     place = Workplace(
         attempts=attempts(connect(settings.database_url)),
-        keeping=attempts(connect(settings.database_url, connections=1)),
+        keeping=Felt(attempts(connect(settings.database_url, connections=1)), pulse),
         catalogue=catalogue.load(settings.catalogue),
         scratch=scratch,
         cache=settings.cache_dir,
@@ -56,7 +61,9 @@ def create_worker(settings: Settings, scratch: Scratch, command: Sequence[str] =
         command=command,
     )
     name = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"
-    return Worker(name, place, settings.poll_seconds)
+    memory = settings.worker_memory_gib or memory_gib(settings.device)
+    offers = replace(OFFERS, labels=settings.labels(), memory_gib=memory)
+    return Worker(name, place, settings.poll_seconds, offers, pulse)
 
 
 class Host:
@@ -65,7 +72,7 @@ class Host:
     def __init__(self, settings: Settings, command: Sequence[str]) -> None:
         self._settings, self._command = settings, command
         self._worker: Worker | None = None
-        self._scratch: Scratch | None = None
+        self._open = ExitStack()
 
     def wake(self) -> None:
         if self._worker is not None:
@@ -77,10 +84,15 @@ class Host:
 
     def begin(self, **_: object) -> None:
         """Celery goes on when a receiver raises an Exception; SystemExit ends the process with its sentence."""
-        assert self._settings.scratch_dir is not None
+        settings = self._settings
+        assert settings.scratch_dir is not None
+        refuse_taken_port("STROP_WORKER_HEALTH_PORT", telemetry.LOOPBACK, settings.worker_health_port or 0)
+        pulse = pulse_of(settings.poll_seconds, settings.lease_seconds)
         try:
-            self._scratch = Scratch(self._settings.scratch_dir)
-            self._worker = create_worker(self._settings, self._scratch, self._command)
+            scratch = Scratch(settings.scratch_dir)
+            self._open.callback(scratch.close)
+            self._open.enter_context(telemetry.served(pulse, settings.worker_health_port))
+            self._worker = create_worker(settings, scratch, pulse, self._command)
         except (StropError, OSError) as error:
             raise SystemExit(f"strop: the worker cannot start: {error}") from error
         self._worker.start()
@@ -96,8 +108,7 @@ class Host:
     def end(self, **_: object) -> None:
         if self._worker is not None:
             self._worker.join()
-        if self._scratch is not None:
-            self._scratch.close()
+        self._open.close()
 
 
 def create_app(settings: Settings, command: Sequence[str] = CHILD) -> Celery:

@@ -16,9 +16,13 @@ from celery import Celery
 from service.adapters.queue import WAKE
 from service.domain.catalogue import Family
 from service.domain.errors import StropError
+from service.domain.ids import Fence, JobId
+from service.domain.jobs import State
 from service.domain.offers import Offers
 from service.domain.rewards import REWARDS
+from service.telemetry import Pulse
 from worker.attempt.attempt import Attempt, Workplace
+from worker.attempt.watch import Keeping
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +30,40 @@ OFFERS = Offers(
     families=frozenset(get_args(Family)),
     rewards=frozenset(word for reward in REWARDS for word in get_args(reward.model_fields["type"].annotation)),
 )
+"""What this code can do; labels and memory are the machine's."""
+
+PATIENCE = 4
+"""Turns that a worker may miss before it is no longer ready."""
+
+
+def pulse_of(poll_seconds: float, lease_seconds: float) -> Pulse:
+    """A worker's turn is a look for work, or, while it is busy, the next sign of life of its attempt."""
+    return Pulse(PATIENCE * max(1.5 * poll_seconds, lease_seconds / 15))
+
+
+class Felt:
+    """The two verbs that keep an attempt alive; each that succeeds is a beat: a busy worker looks for no work."""
+
+    def __init__(self, keeping: Keeping, pulse: Pulse) -> None:
+        self._keeping, self._pulse = keeping, pulse
+
+    def heartbeat(self, job_id: JobId, fence: Fence) -> State:
+        state = self._keeping.heartbeat(job_id, fence)
+        self._pulse.beat()
+        return state
+
+    def control(self, job_id: JobId, fence: Fence) -> State:
+        state = self._keeping.control(job_id, fence)
+        self._pulse.beat()
+        return state
 
 
 class Worker:
-    """One a process: it owns the device. `name` signs its attempts."""
+    """One a process: it owns the device. `name` signs its attempts; `pulse` beats when the database has said what is next."""
 
-    def __init__(self, name: str, place: Workplace, poll_seconds: float) -> None:
+    def __init__(self, name: str, place: Workplace, poll_seconds: float, offers: Offers, pulse: Pulse) -> None:
         self._name, self._place, self._poll_seconds = name, place, poll_seconds
+        self._offers, self._pulse = offers, pulse
         self._device = threading.Lock()
         self._rung = threading.Event()
         self._stopping = threading.Event()
@@ -46,6 +77,7 @@ class Worker:
     def stop(self) -> None:
         """Ask the running attempt to hand its job back, and take no other. Returns at once: for signal handlers."""
         self._stopping.set()
+        self._pulse.end()
         current = self._current
         if current is not None:
             current.hand_back()
@@ -74,7 +106,8 @@ class Worker:
             return False
         claimed_at = monotonic()
         device = self._place.device if self._place.device != "auto" else None  # what it becomes, the child will know
-        claim = self._place.attempts.claim(self._name, device, OFFERS)
+        claim = self._place.attempts.claim(self._name, device, self._offers)
+        self._pulse.beat()
         if claim is None:
             return False
         log.info("%s: attempt %d begins", claim.job.id, claim.job.fence)

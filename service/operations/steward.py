@@ -9,8 +9,11 @@ from time import monotonic
 from service.domain.errors import StropError
 from service.domain.ports import Database
 from service.operations.attempts import Attempts
+from service.telemetry import Pulse
 
 log = logging.getLogger(__name__)
+PATIENCE = 4
+"""Turns of the most frequent chore that may be missed before the steward is no longer ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +37,32 @@ def forget_keys(database: Database) -> int:
         return unit.idempotency.forget_old()
 
 
-def keep_house(todo: Sequence[Chore], stop: Event) -> None:
+def pulse_of(todo: Sequence[Chore]) -> Pulse:
+    """The steward's turn is a chore that went well: the most frequent one may fail, or be late, a few times."""
+    return Pulse(PATIENCE * min(chore.every_seconds for chore in todo))
+
+
+def keep_house(todo: Sequence[Chore], stop: Event, pulse: Pulse) -> None:
     """Do each chore when it is due until `stop` is set. One that fails is logged and tried again at its next turn."""
     due = dict.fromkeys(todo, monotonic())
     while True:
         for chore in todo:
             if monotonic() >= due[chore]:
-                _do(chore)
+                if _do(chore):
+                    pulse.beat()
                 due[chore] = monotonic() + chore.every_seconds
         if stop.wait(max(0.0, min(due.values()) - monotonic())):
             return
 
 
-def _do(chore: Chore) -> None:
+def _do(chore: Chore) -> bool:
+    """Did it go well?"""
     try:
         if changed := chore.work():
             log.info("%s: %d", chore.name, changed)
+        return True
     except StropError as error:
         log.warning("%s: %s", chore.name, error.message)
     except Exception:
         log.exception("%s: a fault of ours", chore.name)
+    return False

@@ -1,5 +1,6 @@
-"""Logs; metrics and traces come later."""
+"""Logs, and the readiness of processes that serve nobody; metrics and traces come later."""
 
 from service.telemetry.logs import configure
+from service.telemetry.pulse import LOOPBACK, Pulse, served
 
-__all__ = ["configure"]
+__all__ = ["LOOPBACK", "Pulse", "configure", "served"]

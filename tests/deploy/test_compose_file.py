@@ -65,6 +65,18 @@ def test_everything_that_stays_is_watched_and_comes_back(written: dict[str, Serv
             assert service["restart"] == "unless-stopped", name
 
 
+def test_processes_are_asked_whether_they_are_ready_on_the_port_that_they_were_given(
+    written: dict[str, Service],
+) -> None:
+    ports = {
+        "gateway": "STROP_PORT", "inference": "STROP_INFERENCE_PORT",
+        "worker": "STROP_WORKER_HEALTH_PORT", "steward": "STROP_STEWARD_HEALTH_PORT",
+    }  # fmt: skip
+    for name, port in ports.items():
+        asked = written[name]["healthcheck"]["test"]
+        assert asked == ["CMD", "python", "-m", "deploy.health", "ready", written[name]["environment"][port]], name
+
+
 def test_everything_has_a_bound_of_memory(written: dict[str, Service]) -> None:
     assert all(int(service["mem_limit"]) > 0 for service in written.values())
 

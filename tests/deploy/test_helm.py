@@ -160,6 +160,14 @@ class TestPods:
                 assert part == "migrate" or "readinessProbe" in container, part
                 assert "memory" in container["resources"]["limits"], part
 
+    def test_worker_and_steward_are_asked_on_the_port_that_they_were_given(self, manifests: list[Manifest]) -> None:
+        for part in ("worker", "steward"):
+            (container,) = dict(pods(manifests))[part]["containers"]
+            ports = [each["value"] for each in container["env"] if each["name"] == f"STROP_{part.upper()}_HEALTH_PORT"]
+            asked = container["readinessProbe"]["exec"]["command"]
+            assert asked == ["python", "-m", "deploy.health", "ready", *ports], part
+            assert "livenessProbe" not in container, "a restart brings no database back, and would end a training"
+
     def test_the_worker_has_time_to_hand_its_job_back(self, manifests: list[Manifest]) -> None:
         assert dict(pods(manifests))["worker"]["terminationGracePeriodSeconds"] >= 40
 

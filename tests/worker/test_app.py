@@ -1,10 +1,14 @@
 """`celery -A … worker` as a process: how it takes work, and how it ends, well or not."""
 
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -13,6 +17,7 @@ from service.domain.artifacts import Kind
 from service.domain.jobs import State
 from service.domain.principals import LOCAL
 from tests.eventually import eventually
+from tests.servers.processes import free_port
 from tests.worker.fleet import ROOT, Fleet
 from worker.tasks import register
 
@@ -109,6 +114,58 @@ class TestWork:
         fleet.jobs.cancel(LOCAL, long)
         fleet.reaches(long, State.CANCELLED)
         fleet.reaches(next_one, State.SUCCEEDED)
+
+
+class TestReadiness:
+    """Proof of consumption: a look for work a moment ago, or a sign of life of the attempt that runs."""
+
+    def test_is_told_once_it_has_looked_for_work_with_or_without_a_broker(self, fleet: Fleet, tmp_path: Path) -> None:
+        port = free_port()
+        fleet.worker(broker_url=f"redis+socket://{tmp_path}/none?virtual_host=0", worker_health_port=port)
+        eventually(lambda: ready(port), 30)
+
+    def test_a_process_that_lives_and_finds_no_database_is_not_ready(self, fleet: Fleet, tmp_path: Path) -> None:
+        port = free_port()
+        (tmp_path / "folder").mkdir()
+        fleet.worker(database_url=f"sqlite:///{tmp_path}/folder", worker_health_port=port)
+        eventually(lambda: asked(port) is not None, 30)
+        assert asked(port) == HTTPStatus.SERVICE_UNAVAILABLE
+
+    def test_a_busy_worker_is_ready_by_its_attempts_signs_of_life_and_not_while_it_stops(self, fleet: Fleet) -> None:
+        """It polls every 50 ms, so it may be quiet for 0.53 s: a job that takes longer is no silence."""
+        port = free_port()
+        worker = fleet.worker(poll_seconds=0.05, worker_health_port=port)
+        job = fleet.submit(steps=150)
+        fleet.trains(job, 100)
+        assert eventually(lambda: ready(port))
+        worker.process.send_signal(signal.SIGTERM)
+        eventually(lambda: asked(port) != HTTPStatus.OK)
+        assert worker.process.wait(30) == 0
+
+    def test_a_frozen_worker_answers_nobody(self, fleet: Fleet) -> None:
+        port = free_port()
+        worker = fleet.worker(worker_health_port=port)
+        eventually(lambda: ready(port), 30)
+        psutil.Process(worker.process.pid).suspend()
+        assert asked(port, patience=0.2) is None
+
+    def test_a_taken_port_is_a_sentence(self, fleet: Fleet) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            worker = fleet.worker(worker_health_port=taken.getsockname()[1])
+            assert worker.process.wait(30) != 0
+        assert worker.has_said("set STROP_WORKER_HEALTH_PORT to a free port")
+
+
+def asked(port: int, patience: float = 5) -> int | None:
+    """The status of /readyz; None where nobody answers."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=patience).status_code
+    except httpx.TransportError:
+        return None
+
+
+def ready(port: int) -> bool:
+    return asked(port) == HTTPStatus.OK
 
 
 class TestEnd:

@@ -1,12 +1,14 @@
 """The steward: each chore when it is due, one that fails no obstacle to the others, and an end when it is asked to."""
 
 import logging
+from collections.abc import Callable
 from threading import Event
 
 import pytest
 
 from service.domain.errors import Unavailable
 from service.operations.steward import Chore, chores, keep_house
+from service.telemetry import Pulse
 from tests.service.world import World
 
 
@@ -30,7 +32,7 @@ def test_each_is_done_as_often_as_it_is_due_until_the_stop() -> None:
         done["once"] += 1
         return 0
 
-    keep_house([Chore("often", 0.001, often), Chore("once", 3600, once)], stop)
+    keep_house([Chore("often", 0.001, often), Chore("once", 3600, once)], stop, Pulse(60))
     assert done == {"often": 5, "once": 1}
 
 
@@ -46,7 +48,31 @@ def test_a_chore_that_fails_is_logged_and_tried_again(fault: Exception, caplog: 
         return 3
 
     with caplog.at_level(logging.INFO):
-        keep_house([Chore("sweep", 0.001, fails_once)], stop)
+        keep_house([Chore("sweep", 0.001, fails_once)], stop, Pulse(60))
     assert len(tries) == 2
     assert caplog.records[0].levelname in {"WARNING", "ERROR"}
     assert caplog.records[-1].getMessage() == "sweep: 3"
+
+
+class TestPulse:
+    def turns(self, *works: Callable[[], int]) -> Pulse:
+        """One turn of each, then the stop."""
+        stop, pulse = Event(), Pulse(60)
+
+        def last() -> int:
+            stop.set()
+            raise Unavailable
+
+        keep_house(
+            [*(Chore(str(n), 3600, work) for n, work in enumerate(works)), Chore("last", 3600, last)], stop, pulse
+        )
+        return pulse
+
+    def test_a_chore_that_goes_well_is_a_beat(self) -> None:
+        assert self.turns(lambda: 0).ready
+
+    def test_chores_that_fail_are_none(self) -> None:
+        def away() -> int:
+            raise Unavailable
+
+        assert not self.turns(away, away).ready

@@ -19,6 +19,7 @@ from service.domain.principals import LOCAL, LOCAL_TENANT
 from service.domain.recipes import JobRequest
 from service.operations.attempts import Attempts
 from service.operations.jobs import Jobs
+from service.telemetry import Pulse
 from tests.eventually import eventually
 from worker.attempt.attempt import Attempt, Workplace
 from worker.attempt.scratch import Scratch
@@ -90,7 +91,7 @@ class Workshop:
         return Attempt(claim, self.place(**patience), claimed_at)
 
     def worker(self, **patience: float) -> Worker:
-        return Worker("tester", self.place(**patience), poll_seconds=0.1)
+        return Worker("tester", self.place(**patience), 0.1, OFFERS, Pulse(patience=60))
 
     def job(self, job: JobId) -> Job:
         return self.jobs.get(LOCAL, job)
