@@ -1,12 +1,15 @@
-"""`client.jobs`: create, get, list, watch, wait, cancel, over gRPC."""
+"""`client.jobs`: create, get, list, watch, wait; cancel, pause, resume, retry; clone, certificate; over gRPC.
 
-import secrets
+What makes or changes something goes under a key, made for each call unless `idempotency_key` is given: its tries after a
+lost connection do it once. The same key and the same request give the same job for a day, over several calls too.
+"""
+
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Never
 
 from strop.errors import FieldError, InvalidRequest, JobCancelled, JobFailed, RateLimited, StropError, Unavailable
-from strop.messages import create_request, plain
+from strop.messages import clone_request, create_request, plain
 from strop.reading import read
 from strop.records import Event, Job, State
 from strop.retrying import Retries
@@ -52,37 +55,73 @@ class Jobs:
     ) -> Job:
         """Queue a job: the fields of `POST /jobs`, so that `create(**json.load(file))` does what curl does.
 
-        base_model, reward, and prompts or prompts_file are needed; everything else has a default. A key is made for each
-        call, so that its retries make one job; give `idempotency_key` to make one job over several calls. Raises
-        InvalidRequest with an entry and a remedy for each wrong field, a misspelt one too.
+        base_model, reward, and prompts or prompts_file are needed; everything else has a default. Raises InvalidRequest
+        with an entry and a remedy for each wrong field, a misspelt one too.
         """
         fields = {
             "base_model": base_model, "prompts": prompts, "prompts_file": prompts_file, "reward": reward,
             "method": method, "lora": lora, "steps": steps, "seed": seed, "dtype": dtype, "samples": samples,
-            "validation": validation, "checkpoint_every": checkpoint_every, "max_seconds": max_seconds, "max_nfe": max_nfe, "needs": needs,
-            "adapter_name": adapter_name, "priority": priority, "metadata": metadata, **unknown,
+            "validation": validation, "checkpoint_every": checkpoint_every, "max_seconds": max_seconds,
+            "max_nfe": max_nfe, "needs": needs, "adapter_name": adapter_name, "priority": priority, "metadata": metadata, **unknown,
         }  # fmt: skip
-        request = create_request(fields, idempotency_key or secrets.token_hex(16))
-        return _job(self._rpc.call(JobsStub, "Create", request).job)
+        return self._change("Create", create_request(fields), idempotency_key)
 
     def get(self, id: str) -> Job:
         """One job. Raises NotFound."""
         return _job(self._rpc.call(JobsStub, "Get", jobs_pb2.JobsGetRequest(id=id)).job)
 
-    def list(self, state: State | str | None = None, limit: int = 20) -> Iterator[Job]:
-        """Jobs, newest first; pages of `limit` (1 to 100) are asked for as they are needed."""
+    def list(self, state: State | str | None = None, limit: int = 20, *, kind: str | None = None) -> Iterator[Job]:
+        """Jobs, newest first, of one state and one kind (sharpening, certificate) where given.
+
+        Pages of `limit` (1 to 100) are asked for as they are needed.
+        """
         wanted, cursor = _named(state), None
         while True:
-            request = jobs_pb2.JobsListRequest(state=wanted, cursor=cursor, limit=limit)
+            request = jobs_pb2.JobsListRequest(state=wanted, kind=kind, cursor=cursor, limit=limit)
             page = self._rpc.call(JobsStub, "List", request)
             yield from map(_job, page.data)
             if not page.has_more:
                 return
             cursor = page.next_cursor
 
-    def cancel(self, id: str) -> Job:
+    def cancel(self, id: str, *, idempotency_key: str | None = None) -> Job:
         """Stop a job: at once where it waits, else at its next step. Raises NotFound, Conflict where it has ended."""
-        return _job(self._rpc.call(JobsStub, "Cancel", jobs_pb2.JobsCancelRequest(id=id)).job)
+        return self._change("Cancel", jobs_pb2.JobsCancelRequest(id=id), idempotency_key)
+
+    def pause(self, id: str, *, idempotency_key: str | None = None) -> Job:
+        """Stop a running job at its next step, with a checkpoint. Raises NotFound, Conflict where it does not run."""
+        return self._change("Pause", jobs_pb2.JobsPauseRequest(id=id), idempotency_key)
+
+    def resume(self, id: str, *, idempotency_key: str | None = None) -> Job:
+        """Queue a paused job again, from its last good checkpoint. Raises NotFound, Conflict where it is not paused."""
+        return self._change("Resume", jobs_pb2.JobsResumeRequest(id=id), idempotency_key)
+
+    def retry(self, id: str, *, idempotency_key: str | None = None) -> Job:
+        """Queue a failed job again, from its last good checkpoint. Raises NotFound, Conflict where it has not failed."""
+        return self._change("Retry", jobs_pb2.JobsRetryRequest(id=id), idempotency_key)
+
+    def clone(self, id: str, overrides: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None) -> Job:
+        """Queue a job of the same request. `overrides`: a JSON Merge Patch over it: None takes a field out, a mapping is
+        merged, all else replaces: {"steps": 10, "method": {"candidates": 4}}. Raises NotFound, and InvalidRequest as create.
+        """
+        return self._change("Clone", clone_request(id, overrides or {}), idempotency_key)
+
+    def certificate(
+        self,
+        id: str,
+        from_step: int | None = None,
+        steps: int | None = None,
+        *,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Queue a replay from a stored checkpoint (default: the last but one) to a later one (default: the next).
+
+        It is a job of its own: wait for it, then look at its `certificate`. Raises NotFound, Conflict where fewer than two
+        checkpoints are stored, and InvalidRequest where none is stored at those steps.
+        """
+        request = jobs_pb2.JobsCertificateRequest(id=id, from_step=from_step, steps=steps, priority=priority)
+        return self._change("Certificate", request, idempotency_key)
 
     def watch(self, id: str, after: int = 0) -> Iterator[Job | Event]:
         """The job now and after each change, and its events in order from number `after` + 1; ends when the job has ended.
@@ -104,6 +143,9 @@ class Jobs:
                 job, job.error.message if job.error else "the job failed", job.error.code if job.error else "job_failed"
             )
         return job
+
+    def _change(self, verb: str, request: Any, key: str | None) -> Job:
+        return _job(self._rpc.change(JobsStub, verb, request, key).job)
 
     def _watch(self, id: str, after: int, until: float | None) -> Iterator[Job | Event]:
         self._rpc.connect()  # has retries of its own

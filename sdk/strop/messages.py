@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from strop.errors import FieldError, InvalidRequest
-from strop.v1.jobs_pb2 import JobsCreateRequest
+from strop.v1.jobs_pb2 import JobsCloneRequest, JobsCreateRequest
 
 WHOLE_BELOW: Final = 2**53
 """Whole numbers that a double holds exactly."""
@@ -65,15 +65,46 @@ def _items(values: ListValue) -> list[Any]:
     return [_json(each) for each in values.values]
 
 
-def create_request(fields: Mapping[str, Any], idempotency_key: str) -> JobsCreateRequest:
+def create_request(fields: Mapping[str, Any]) -> JobsCreateRequest:
     """The body of POST /jobs as a message; None is left out. Raises InvalidRequest for what no message can carry."""
     wrong: list[FieldError] = []
-    message = JobsCreateRequest(idempotency_key=idempotency_key)
+    message = JobsCreateRequest()
     _fill(message, fields, (), wrong)
+    _refuse(wrong)
+    return message
+
+
+def clone_request(id: str, overrides: Mapping[str, Any]) -> JobsCloneRequest:
+    """A merge patch as a message. Raises InvalidRequest for what no message can carry: a Struct knows doubles only."""
+    wrong: list[FieldError] = []
+    message = JobsCloneRequest(id=id)
+    if not _is_json(overrides):
+        wrong.append(FieldError("overrides", "they are not JSON", "send an object of JSON values"))
+    else:
+        wrong += [
+            FieldError(path, f"{number} is more than a message can carry here", "clone by POST /jobs/{id}/clone")
+            for path, number in _too_large(overrides)
+        ]
+    _refuse(wrong)
+    message.overrides.update(overrides)
+    return message
+
+
+def _too_large(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from _too_large(each, (*path, str(name)))
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for index, each in enumerate(value):
+            yield from _too_large(each, (*path, str(index)))
+    elif isinstance(value, int) and abs(value) > WHOLE_BELOW:
+        yield ".".join(path), value
+
+
+def _refuse(wrong: Sequence[FieldError]) -> None:
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise InvalidRequest(f"{wrong[0].path}: {wrong[0].message}{more}", errors=tuple(wrong))
-    return message
 
 
 def _fill(message: Message, given: Mapping[str, Any], path: tuple[str, ...], wrong: list[FieldError]) -> None:

@@ -1,14 +1,29 @@
 """Calls that may go better a second time: bounded tries, exponential waits with jitter, Retry-After honoured."""
 
 import random
+import re
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from strop.errors import RateLimited, StropError, Unavailable
+from strop.errors import FieldError, InvalidRequest, RateLimited, StropError, Unavailable
 
 Result = TypeVar("Result")
+_KEY = re.compile(r"[!-~]{1,255}")
+
+
+def key_of(given: str | None) -> str:
+    """An idempotency key for all tries of one call: the caller's, else a new one. Raises InvalidRequest."""
+    if given is None:
+        return secrets.token_hex(16)
+    if not _KEY.fullmatch(given):
+        wrong = FieldError(
+            "idempotency_key", "it is empty, too long or not printable", "1 to 255 printable ASCII characters"
+        )
+        raise InvalidRequest(f"{wrong.path}: {wrong.message}", code="invalid_idempotency_key", errors=(wrong,))
+    return given
 
 
 @dataclass(frozen=True, slots=True)

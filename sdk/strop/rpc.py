@@ -11,7 +11,7 @@ import grpc
 from strop import refusals
 from strop.errors import StropError, Unavailable
 from strop.finding import Target
-from strop.retrying import Retries
+from strop.retrying import Retries, key_of
 
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", 64 * 2**20),  # a page of 100 recipes is more than the default of 4 MiB
@@ -29,11 +29,14 @@ CUT: Final = frozenset(
         grpc.StatusCode.UNKNOWN,
     }
 )
-"""What a stream ends with when its server goes away, depending on where it stood; a refusal carries an error of Strop."""
+"""What a call ends with when its server goes away, depending on where it stood; a refusal carries an error of Strop."""
+
+
+KEY_METADATA: Final = "idempotency-key"
 
 
 class Rpc:
-    """Every call may be sent twice: reading changes nothing, Create has its key, and cancelling twice is no error."""
+    """Every call may be sent twice: reading changes nothing, and what changes something goes by `change`."""
 
     def __init__(
         self, find: Callable[[], Target], api_key: str | None, timeout: float, retries: Retries, agent: str
@@ -60,14 +63,21 @@ class Rpc:
             return self._channel
 
     def call(self, stub: Callable[[Any], Any], verb: str, request: Any) -> Any:
-        """The answer to one request."""
+        """The answer to one request that changes nothing."""
+        return self._send(stub, verb, request, ())
+
+    def change(self, stub: Callable[[Any], Any], verb: str, request: Any, key: str | None) -> Any:
+        """The answer to a request that makes or changes something: all its tries go under one key, and it is done once."""
+        return self._send(stub, verb, request, ((KEY_METADATA, key_of(key)),))
+
+    def _send(self, stub: Callable[[Any], Any], verb: str, request: Any, more: tuple[tuple[str, str], ...]) -> Any:
         send = getattr(stub(self.connect()), verb)
 
         def once() -> Any:
             try:
-                return send(request, timeout=self._timeout, metadata=self._metadata)
+                return send(request, timeout=self._timeout, metadata=self._metadata + more)
             except grpc.RpcError as error:
-                raise refusals.of_call(error, self._target) from error
+                raise self._cut_or_refused(error) from error
 
         return self.retries.call(once)
 

@@ -1,6 +1,6 @@
 """HTTP to the gateway and the inference endpoint: the key, retries, and refusals as errors."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -8,9 +8,10 @@ import httpx
 
 from strop import refusals
 from strop.errors import StropError
-from strop.retrying import Retries
+from strop.retrying import Retries, key_of
 
 Result = TypeVar("Result")
+KEY_HEADER = "Idempotency-Key"
 NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -31,6 +32,12 @@ class Web:
         timeout = httpx.Timeout(self._timeout, read=answer_seconds or self._timeout)
         return self._retries.call(lambda: self._json("POST", url, timeout=timeout, **content), may=_not_begun)
 
+    def post_once(self, url: str, key: str | None, *, answer_seconds: float | None = None, **content: Any) -> Any:
+        """The same, under one key for all its tries: the gateway does it once, so it is tried again whatever cut it."""
+        timeout = httpx.Timeout(self._timeout, read=answer_seconds or self._timeout)
+        headers = {KEY_HEADER: key_of(key)}
+        return self._retries.call(lambda: self._json("POST", url, headers, timeout=timeout, **content))
+
     def read(self, url: str, take: Callable[[Iterator[bytes]], Result]) -> Result:
         """What `take` makes of the bytes behind a link, which needs no key; all over again where it was cut."""
 
@@ -46,9 +53,9 @@ class Web:
     def close(self) -> None:
         self._client.close()
 
-    def _json(self, method: str, url: str, **given: Any) -> Any:
+    def _json(self, method: str, url: str, headers: Mapping[str, str] | None = None, **given: Any) -> Any:
         with _translated(url):
-            response = self._client.request(method, url, headers=self._key, **given)
+            response = self._client.request(method, url, headers=self._key | dict(headers or {}), **given)
         if not response.is_success:
             raise refusals.of_response(response)
         try:

@@ -37,16 +37,16 @@ WHOLE: dict[str, Any] = {
 
 
 def test_every_field_of_a_body_goes_in_and_comes_out() -> None:
-    assert plain(create_request(WHOLE, "k")) == {**WHOLE, "prompts_file": None, "idempotency_key": "k"}
+    assert plain(create_request(WHOLE)) == {**WHOLE, "prompts_file": None, "idempotency_key": None}
 
 
 def test_what_is_none_is_left_out() -> None:
-    message = create_request({"base_model": "shapes", "lora": None, "steps": None}, "k")
-    assert message == jobs_pb2.JobsCreateRequest(base_model="shapes", idempotency_key="k")
+    message = create_request({"base_model": "shapes", "lora": None, "steps": None})
+    assert message == jobs_pb2.JobsCreateRequest(base_model="shapes")
 
 
 def test_an_empty_object_is_there_all_the_same() -> None:
-    message = create_request({"reward": {}, "lora": {}}, "k")
+    message = create_request({"reward": {}, "lora": {}})
     assert message.HasField("reward")
     assert message.HasField("lora")
 
@@ -75,7 +75,7 @@ def test_what_no_message_can_carry_is_refused_with_place_and_remedy(
     fields: dict[str, Any], path: str, remedy: str
 ) -> None:
     with pytest.raises(strop.InvalidRequest) as caught:
-        create_request(fields, "k")
+        create_request(fields)
     (wrong,) = caught.value.errors
     assert wrong.path == path
     assert wrong.remedy.startswith(remedy)
@@ -84,7 +84,7 @@ def test_what_no_message_can_carry_is_refused_with_place_and_remedy(
 
 def test_every_wrong_field_is_named_at_once() -> None:
     with pytest.raises(strop.InvalidRequest, match=r"and 2 more") as caught:
-        create_request({"stps": 1, "lora": {"rnk": 1, "rank": "4"}}, "k")
+        create_request({"stps": 1, "lora": {"rnk": 1, "rank": "4"}})
     assert [each.path for each in caught.value.errors] == ["stps", "lora.rnk", "lora.rank"]
 
 

@@ -52,7 +52,7 @@ def test_a_create_is_sent_again_under_the_same_key_and_the_next_one_under_anothe
             client.jobs.create(base_model="shapes")
             client.jobs.create(base_model="shapes")
             client.jobs.create(base_model="shapes", idempotency_key="mine")
-        keys = [each.idempotency_key for each in rpc.requests]
+        keys = [each["idempotency-key"] for each in rpc.metadata]
         assert keys[0] == keys[1] != keys[2]
         assert keys[3] == "mine"
 
