@@ -20,7 +20,8 @@ def pooled(
     world: World, settings: Settings, memory: Memory, prompts: Sequence[int], *, judged: int
 ) -> tuple[Memory, Candidates]:
     """n base pictures of each prompt, drawn now or before, with `judged` rewards each."""
-    missing = [place for place, prompt in enumerate(prompts) if f"pool/{prompt}" not in memory.tensors]
+    place_of = {prompt: place for place, prompt in enumerate(prompts)}  # a prompt may come twice in an update
+    missing = [place for prompt, place in place_of.items() if f"pool/{prompt}" not in memory.tensors]
     if missing:
         memory = drawn(world, settings, memory, prompts, missing, judged)
     names = [str(prompt) for prompt in prompts]
