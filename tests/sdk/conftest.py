@@ -58,10 +58,13 @@ class Gateway:
 
     def begun(self, client: strop.Client, **changes: Any) -> "Run":
         """A job that an attempt has just begun: the one of highest priority that waits."""
-        job = client.jobs.create(**{**GOOD, "priority": 10, **changes})
+        return self.begin(client.jobs.create(**{**GOOD, "priority": 10, **changes}).id)
+
+    def begin(self, job: str) -> "Run":
+        """An attempt begins it: nothing may wait before it."""
         claim = self.worker.claim("w1", "cpu", Offers(frozenset({"sd"}), frozenset({"clip"})))
         assert claim is not None
-        assert claim.job.id == job.id
+        assert claim.job.id == job
         return Run(self, claim.job)
 
     def _ready(self) -> bool:
@@ -86,6 +89,21 @@ class Run:
         progress = Progress(step, 60, reward, 8 * step, 9.5 * step, 60.0 - step)
         data = {"reward": {"mean": reward}, "loss": 0.5}
         self.gateway.worker.record(self.job.id, self.job.fence, step, "job.step", data, progress=progress)
+
+    def checkpoint(self, folder: Path, *steps: int) -> None:
+        for step in steps:
+            path = folder / f"checkpoint-{step}"
+            path.write_text(f"state at {step}")
+            self.gateway.worker.keep(self.job.id, self.job.fence, step, Kind.CHECKPOINT, path.name, path)
+
+    def certify(self, found_sha256: str) -> None:
+        self.gateway.worker.certify(
+            self.job.id, self.job.fence, found_sha256=found_sha256, training_nfe=80, training_fe=95.5
+        )
+
+    def pause(self) -> None:
+        """As a worker does that was asked to."""
+        self.gateway.worker.stopped(self.job.id, self.job.fence, "paused")
 
     def succeed(self, folder: Path) -> bytes:
         """With an adapter of these bytes."""

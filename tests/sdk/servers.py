@@ -33,6 +33,24 @@ class Rpc(jobs_pb2_grpc.JobsServicer):
     def List(self, request: Any, context: grpc.ServicerContext) -> Any:
         return self._next("List", request, context)
 
+    def Cancel(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._next("Cancel", request, context)
+
+    def Pause(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._next("Pause", request, context)
+
+    def Resume(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._next("Resume", request, context)
+
+    def Retry(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._next("Retry", request, context)
+
+    def Clone(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._next("Clone", request, context)
+
+    def Certificate(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._next("Certificate", request, context)
+
     def Watch(self, request: Any, context: grpc.ServicerContext) -> Any:
         yield from self._next("Watch", request, context)
 

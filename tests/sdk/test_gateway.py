@@ -54,6 +54,64 @@ class TestAJob:
         assert caught.value.code == "base_unloadable"
 
 
+class TestAJobsLife:
+    def test_is_paused_resumed_and_retried(self, gateway: Gateway, client: strop.Client) -> None:
+        run = gateway.begun(client)
+        assert [client.jobs.pause(run.id).state for _ in range(2)] == [strop.State.PAUSING] * 2
+        run.pause()
+        assert client.jobs.resume(run.id).state is strop.State.QUEUED
+        with pytest.raises(strop.Conflict, match="goes on already") as refused:
+            client.jobs.resume(run.id)
+        assert refused.value.code == "cannot_resume"
+        gateway.begin(run.id).fail()
+        assert client.jobs.retry(run.id).state is strop.State.QUEUED
+        client.jobs.cancel(run.id)
+
+    def test_goes_on_in_a_clone_with_overrides(self, client: strop.Client) -> None:
+        job = client.jobs.create(**GOOD, steps=7, adapter_name="red", metadata={"run": "1"}, seed=2**62)
+        twin = client.jobs.clone(job.id, {"steps": 8, "method": {"candidates": 4}, "adapter_name": None})
+        assert (twin.parent_id, twin.progress.steps, twin.metadata) == (job.id, 8, {"run": "1"})
+        assert (twin.recipe["method"]["candidates"], twin.recipe["adapter_name"]) == (4, None)
+        assert twin.recipe["seed"] == 2**62
+        with pytest.raises(strop.InvalidRequest) as refused:
+            client.jobs.clone(job.id, {"steps": 0, "stps": 3})
+        assert {each.path for each in refused.value.errors} == {"steps", "stps"}
+        with pytest.raises(strop.InvalidRequest, match="seed"):
+            client.jobs.clone(job.id, {"seed": 2**60})
+
+    def test_is_certified(self, gateway: Gateway, client: strop.Client, tmp_path: Path) -> None:
+        run = gateway.begun(client)
+        with pytest.raises(strop.Conflict) as refused:
+            client.jobs.certificate(run.id)
+        assert refused.value.code == "too_few_checkpoints"
+        run.checkpoint(tmp_path, 10, 20, 30)
+        job = client.jobs.certificate(run.id, from_step=10, steps=20, priority=10)
+        assert (job.kind, job.parent_id, job.progress.steps, job.certificate) == ("certificate", run.id, 30, None)
+        assert [each.id for each in islice(client.jobs.list(kind="certificate"), 1)] == [job.id]
+        gateway.begin(job.id).certify("f" * 64)
+        done = client.jobs.wait(job.id, timeout=10)
+        assert done.certificate is not None
+        assert (done.certificate.from_step, done.certificate.to_step, done.certificate.holds) == (10, 30, False)
+        assert client.jobs.get(run.id).certificates == (done.certificate,)
+        run.fail()
+
+    @pytest.mark.parametrize("verb", ["clone", "certificate"])
+    def test_makes_one_job_under_one_key(
+        self, gateway: Gateway, client: strop.Client, tmp_path: Path, verb: str
+    ) -> None:
+        run = gateway.begun(client)
+        run.checkpoint(tmp_path, 10, 20)
+        made = {getattr(client.jobs, verb)(run.id, idempotency_key=f"{verb}-{run.id}").id for _ in range(3)}
+        assert len(made) == 1
+        run.fail()
+        client.jobs.cancel(made.pop())
+
+    def test_says_what_ended_it_early(self, gateway: Gateway, client: strop.Client, tmp_path: Path) -> None:
+        run = gateway.begun(client, max_nfe=100)
+        run.succeed(tmp_path)
+        assert client.jobs.get(run.id).stop_reason == "completed"
+
+
 class TestList:
     def test_goes_through_all_pages_lazily(self, client: strop.Client) -> None:
         made = [client.jobs.create(**GOOD).id for _ in range(5)]

@@ -1,5 +1,7 @@
 """What passes by itself is tried again, a bounded number of times, and only where sending twice does no harm."""
 
+from pathlib import Path
+
 import grpc
 import pytest
 import strop
@@ -55,6 +57,40 @@ def test_a_create_is_sent_again_under_the_same_key_and_the_next_one_under_anothe
         keys = [each["idempotency-key"] for each in rpc.metadata]
         assert keys[0] == keys[1] != keys[2]
         assert keys[3] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("verb", "method"),
+    [("Cancel", "cancel"), ("Pause", "pause"), ("Resume", "resume"), ("Retry", "retry"), ("Clone", "clone"), ("Certificate", "certificate")],
+)  # fmt: skip
+def test_every_verb_is_sent_again_under_its_key_when_the_connection_was_lost(verb: str, method: str) -> None:
+    made = getattr(jobs_pb2, f"Jobs{verb}Response")(job=job())
+    lost = [refuse(code) for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)]
+    with rpc_server(**{verb: [*lost, answer(made)]}) as rpc:
+        with strop.Client(grpc_url=f"127.0.0.1:{rpc.port}") as client:
+            getattr(client.jobs, method)("job_1")
+            getattr(client.jobs, method)("job_1", idempotency_key="mine")
+        keys = [each["idempotency-key"] for each in rpc.metadata]
+        assert keys[0] == keys[1] == keys[2] != keys[3] == "mine"
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "two words", "ümlaut"])
+def test_a_key_that_no_header_can_carry_is_refused_before_anything_is_sent(key: str) -> None:
+    with rpc_server() as rpc, strop.Client(grpc_url=f"127.0.0.1:{rpc.port}") as client:
+        with pytest.raises(strop.InvalidRequest) as refused:
+            client.jobs.cancel("job_1", idempotency_key=key)
+        assert (refused.value.code, rpc.requests) == ("invalid_idempotency_key", [])
+
+
+@pytest.mark.parametrize("lost", [Reply(body=None), Reply(502), Reply(503)])
+def test_an_upload_is_sent_again_under_its_key_whatever_cut_it(lost: Reply, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("a red circle")
+    stored = Reply(body={"id": "file_1", "filename": "p.txt", "kind": "text", "bytes": 12, "sha256": "0"})
+    with http_server({"/files": [lost, stored]}) as http:
+        with strop.Client(http.url) as client:
+            assert client.files.upload(tmp_path / "p.txt").id == "file_1"
+        first, again = (headers["idempotency-key"] for _, headers, _ in http.requests)
+        assert first == again
 
 
 def test_too_many_calls_are_waited_out_as_asked() -> None:

@@ -1,13 +1,15 @@
 """A watched job as a live bar (step, reward, NFE, time left), or as lines where there is no terminal."""
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from strop.cli.verb import Out
+from strop.client import Client
 from strop.errors import StropError
-from strop.records import Event, Job
+from strop.records import Certificate, Event, Job, State
 
 TOLD = frozenset({"job.requeued", "job.resumed"})
 """Events that a bar does not show by itself."""
@@ -45,11 +47,20 @@ def describe(job: Job) -> str:
     parts.append(f"{progress.training_nfe:,} NFE")
     if progress.seconds_left is not None and not job.state.ended:
         parts.append(f"{duration(progress.seconds_left)} left")
+    if job.stop_reason not in (None, "completed"):
+        parts.append(f"stopped by {job.stop_reason}")
+    if job.certificate:
+        parts.append(certificate(job.certificate))
     if job.adapter:
         parts.append(f"adapter {job.adapter}")
     if job.error:
         parts.append(f"{job.error.code}: {job.error.message}")
     return "  ".join(parts)
+
+
+def certificate(found: Certificate) -> str:
+    """certificate of steps 10 to 20 holds."""
+    return f"certificate of steps {found.from_step} to {found.to_step} {'holds' if found.holds else 'does NOT hold'}"
 
 
 def duration(seconds: float) -> str:
@@ -58,6 +69,32 @@ def duration(seconds: float) -> str:
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60:02} min"
     return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"
+
+
+def watched(client: Client, id: str, after: int, out: Out) -> int:
+    """Follow a job to its end; the exit code is 1 unless it succeeded."""
+    with goes_on(id):
+        updates = client.jobs.watch(id, after)
+        if not out.json:
+            return _code(follow(updates, out.console))
+        job: Job | None = None
+        for update in updates:
+            job = update if isinstance(update, Job) else job
+            out.record(update)
+        return 1 if job is None else _code(job)
+
+
+def _code(job: Job) -> int:
+    return 0 if job.state is State.SUCCEEDED else 1
+
+
+@contextmanager
+def goes_on(id: str) -> Iterator[None]:
+    """Ctrl-C ends the watching, not the job."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"job {id} goes on; watch on with: strop jobs watch {id}") from None
 
 
 class Bar:

@@ -1,35 +1,15 @@
 """`strop jobs …`"""
 
 import argparse
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from strop.cli.follow import describe, follow
-from strop.cli.verb import Out, UsageError, Verb
+from strop.cli import making
+from strop.cli.follow import certificate, describe, goes_on, watched
+from strop.cli.making import one_job, said
+from strop.cli.verb import Out, Verb
 from strop.client import Client
-from strop.records import Job, State
-
-
-def create(client: Client, given: argparse.Namespace, out: Out) -> int | None:
-    body = _body(given.file, given.set)
-    job = client.jobs.create(**body, idempotency_key=given.idempotency_key)
-    out.record(job, f"{job.id} {job.state}")
-    return _watch(client, job.id, 0, out) if given.watch else None
-
-
-def create_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-f", "--file", metavar="FILE", help="the body of POST /jobs, JSON; - reads standard input")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE",
-        help="a field, in place of the file's: steps=10, method.candidates=4; VALUE is JSON, else a string",
-    )  # fmt: skip
-    parser.add_argument("--watch", action="store_true", help="follow the job to its end")
-    parser.add_argument("--idempotency-key", metavar="KEY", help="the same key and body make one job, however often")
+from strop.records import State
 
 
 def get(client: Client, given: argparse.Namespace, out: Out) -> None:
@@ -38,11 +18,12 @@ def get(client: Client, given: argparse.Namespace, out: Out) -> None:
         f"  attempt {each.fence} on {each.worker}" + (f" ({each.device})" if each.device else "") + f": {each.cause or 'running'}"
         for each in job.attempts
     ]  # fmt: skip
-    out.record(job, describe(job), *attempts)
+    found = [f"  {certificate(each)} by {each.job}" for each in job.certificates]
+    out.record(job, describe(job), *attempts, *found)
 
 
 def list_jobs(client: Client, given: argparse.Namespace, out: Out) -> None:
-    found = client.jobs.list(given.state, limit=min(100, given.limit))
+    found = client.jobs.list(given.state, limit=min(100, given.limit), kind=given.kind)
     out.table(
         list(islice(found, given.limit)),
         ("ID", "STATE", "STEP", "REWARD", "ADAPTER", "CREATED"),
@@ -56,11 +37,12 @@ def list_jobs(client: Client, given: argparse.Namespace, out: Out) -> None:
 
 def list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", choices=[str(each) for each in State if each is not State.UNKNOWN])
+    parser.add_argument("--kind", choices=["sharpening", "certificate"])
     parser.add_argument("--limit", type=_count, default=20, metavar="N", help="how many at most (20)")
 
 
 def watch(client: Client, given: argparse.Namespace, out: Out) -> int:
-    return _watch(client, given.id, given.after, out)
+    return watched(client, given.id, given.after, out)
 
 
 def watch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +51,7 @@ def watch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def wait(client: Client, given: argparse.Namespace, out: Out) -> None:
-    with _goes_on(given.id):
+    with goes_on(given.id):
         job = client.jobs.wait(given.id, timeout=given.timeout)
     out.record(job, describe(job))
 
@@ -80,8 +62,19 @@ def wait_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def cancel(client: Client, given: argparse.Namespace, out: Out) -> None:
-    job = client.jobs.cancel(given.id)
-    out.record(job, f"{job.id} {job.state}")
+    said(client.jobs.cancel(given.id), out)
+
+
+def pause(client: Client, given: argparse.Namespace, out: Out) -> None:
+    said(client.jobs.pause(given.id), out)
+
+
+def resume(client: Client, given: argparse.Namespace, out: Out) -> None:
+    said(client.jobs.resume(given.id), out)
+
+
+def retry(client: Client, given: argparse.Namespace, out: Out) -> None:
+    said(client.jobs.retry(given.id), out)
 
 
 def download(client: Client, given: argparse.Namespace, out: Out) -> None:
@@ -96,78 +89,24 @@ def download_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", action="append", help="adapter, manifest, checkpoint, sample, log; may be repeated")
 
 
-def one_job(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="the job's id: job_…")
-
-
 VERBS = {
-    "create": Verb("queue a job", create, create_arguments),
+    "create": Verb("queue a job", making.create, making.create_arguments),
     "get": Verb("show one job", get, one_job),
     "list": Verb("show jobs, newest first", list_jobs, list_arguments),
     "watch": Verb("follow a job to its end; exit code 1 unless it succeeded", watch, watch_arguments),
     "wait": Verb("wait for a job's end in silence; exit code 1 unless it succeeded", wait, wait_arguments),
     "cancel": Verb("stop a job", cancel, one_job),
+    "pause": Verb("stop a running job at its next step, with a checkpoint", pause, one_job),
+    "resume": Verb("let a paused job go on from its last checkpoint", resume, one_job),
+    "retry": Verb("let a failed job go on from its last checkpoint", retry, one_job),
+    "clone": Verb("queue a job like another, with changes", making.clone, making.clone_arguments),
+    "certificate": Verb(
+        "have steps replayed from a stored checkpoint; with --watch exit code 1 unless it holds",
+        making.certificate,
+        making.certificate_arguments,
+    ),
     "download": Verb("fetch what a job made, checked", download, download_arguments),
 }
-
-
-def _watch(client: Client, id: str, after: int, out: Out) -> int:
-    with _goes_on(id):
-        updates = client.jobs.watch(id, after)
-        if not out.json:
-            return _code(follow(updates, out.console))
-        job: Job | None = None
-        for update in updates:
-            job = update if isinstance(update, Job) else job
-            out.record(update)
-        return 1 if job is None else _code(job)
-
-
-def _code(job: Job) -> int:
-    return 0 if job.state is State.SUCCEEDED else 1
-
-
-@contextmanager
-def _goes_on(id: str) -> Iterator[None]:
-    """Ctrl-C ends the watching, not the job."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"job {id} goes on; watch on with: strop jobs watch {id}") from None
-
-
-def _body(file: str | None, changes: list[str]) -> dict[str, Any]:
-    """The file with the changes put in. Raises UsageError."""
-    if file is None and not changes:
-        raise UsageError("say what to create: -f FILE, --set NAME=VALUE, or both")
-    try:
-        text = "{}" if file is None else sys.stdin.read() if file == "-" else Path(file).read_text()
-        body = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file}: {error}") from None
-    if not isinstance(body, dict):
-        raise UsageError(f"{file} is not a JSON object")
-    for change in changes:
-        path, equals, value = change.partition("=")
-        *parents, name = path.split(".")
-        place = body
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise UsageError(f"--set {change}: {parent} is not an object")
-        if not (equals and name):
-            raise UsageError(f"--set {change}: write NAME=VALUE")
-        place[name] = _json_or_string(value)
-    if "idempotency_key" in body:
-        raise UsageError("idempotency_key is no field of a job; give --idempotency-key")
-    return body
-
-
-def _json_or_string(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _count(text: str) -> int:

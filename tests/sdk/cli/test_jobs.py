@@ -155,6 +155,55 @@ def test_cancel_stops_a_job(command: Command, client: strop.Client) -> None:
     assert command("jobs", "cancel", "job_" + "0" * 26).code == 1
 
 
+def test_pause_resume_and_retry_say_the_new_state(command: Command, at_gateway: Gateway, client: strop.Client) -> None:
+    run = at_gateway.begun(client)
+    assert command("jobs", "pause", run.id).out == f"{run.id} pausing\n"
+    run.pause()
+    assert command("jobs", "resume", run.id).out == f"{run.id} queued\n"
+    said = command("jobs", "resume", run.id)
+    assert said.code == 1
+    assert "it goes on already (cannot_resume, request req_" in said.err
+    at_gateway.begin(run.id).fail()
+    assert command("jobs", "retry", run.id, "--json").json["state"] == "queued"
+    client.jobs.cancel(run.id)
+
+
+def test_clone_queues_a_job_with_what_is_different(command: Command, client: strop.Client, tmp_path: Path) -> None:
+    job = client.jobs.create(**GOOD, adapter_name="red-things", metadata={"who": "me"})
+    changes = tmp_path / "changes.json"
+    changes.write_text('{"steps": 9, "adapter_name": null}')
+    made = command("jobs", "clone", job.id, "-f", changes, "--set", "method.candidates=4", "--json").json
+    assert (made["parent_id"], made["progress"]["steps"], made["metadata"]) == (job.id, 9, {"who": "me"})
+    assert (made["recipe"]["adapter_name"], made["recipe"]["method"]["candidates"]) == (None, 4)
+    assert command("jobs", "clone", job.id).out.endswith(" queued\n")
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_certificate_watched_ends_with_whether_it_holds(
+    command: Command, at_gateway: Gateway, client: strop.Client, tmp_path: Path, holds: bool
+) -> None:
+    run = at_gateway.begun(client)
+    run.checkpoint(tmp_path, 10, 20)
+
+    def replay() -> None:
+        job = eventually(lambda: next((each for each in client.jobs.list("queued", kind="certificate")), None))
+        claimed = at_gateway.begin(job.id)
+        replay = claimed.job.recipe.replay
+        assert replay is not None
+        claimed.certify(replay.expected_sha256 if holds else "f" * 64)
+
+    worker = threading.Thread(target=replay)
+    worker.start()
+    said = command("jobs", "certificate", run.id, "--from-step", 10, "--steps", 10, "--priority", 10, "--watch")
+    worker.join()
+    words = "certificate of steps 10 to 20 " + ("holds" if holds else "does NOT hold")
+    assert (said.code, said.out.splitlines()[-1].endswith(words)) == (0 if holds else 1, True)
+    assert words in command("jobs", "get", run.id).out
+    listed = command("jobs", "list", "--kind", "certificate", "--limit", 1, "--json").json
+    assert (listed["kind"], listed["parent_id"]) == ("certificate", run.id)
+    run.fail()
+
+
 def test_download_fetches_into_a_folder_named_as_the_job(
     command: Command, at_gateway: Gateway, client: strop.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

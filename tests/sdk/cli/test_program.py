@@ -12,7 +12,20 @@ from tests.sdk.servers import Reply, http_server
 from tests.servers.processes import free_port
 
 SURFACE = {
-    "jobs": {"create", "get", "list", "watch", "wait", "cancel", "download"},
+    "jobs": {
+        "create",
+        "clone",
+        "certificate",
+        "get",
+        "list",
+        "watch",
+        "wait",
+        "cancel",
+        "pause",
+        "resume",
+        "retry",
+        "download",
+    },
     "files": {"upload"},
     "images": {"generate"},
     "models": None,
