@@ -58,6 +58,7 @@ def create_worker(settings: Settings, scratch: Scratch, pulse: Pulse, command: S
         patience=Patience(lease=settings.lease_seconds, step_timeout=settings.step_timeout),
         doorbell=Doorbell(settings.broker_url),
         code_version=version("strop-service"),
+        keep_last_checkpoints=settings.keep_last_checkpoints,
         command=command,
     )
     name = settings.worker_name or f"{socket.gethostname()}-{os.getpid()}"

@@ -19,7 +19,10 @@ class Garbled(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """All that the child needs. Paths are local folders or files that the parent staged."""
+    """All that the child needs. Paths are local folders or files that the parent staged.
+
+    `goal_path`: of a certificate, the checkpoint that the replay must meet.
+    """
 
     recipe: dict[str, Any]
     prompts_path: str
@@ -30,6 +33,7 @@ class Begin:
     device: str
     threads: int
     lease_seconds: float
+    goal_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +88,17 @@ class Saving:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The child is done. `stopped` is None at the natural end, else the reason of the Stop that it obeyed."""
+    """The child is done. `stopped` is None at the natural end, else the reason of the Stop that it obeyed.
+
+    `reason`: of a natural end, as the loop says it. `found_sha256`: of a replay, instead of any file.
+    """
 
     step: int
     stopped: str | None
     training_nfe: int
     training_fe: float
+    reason: str = "completed"
+    found_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,14 @@ class Claim:
     """A job that is now this worker's, until the lease ends. `checkpoints` are all that there are, the newest first.
 
     A certificate has one at most: its parent's, that its recipe's `replay` names. Without it there is nothing to replay.
+    `goal`: of a certificate, the checkpoint that its replay must meet, while it is stored.
     """
 
     job: Job
     lease_seconds: float
     prompts: tuple[str, ...]
     checkpoints: tuple[Artifact, ...]
+    goal: Artifact | None = None
 
     @property
     def checkpoint(self) -> Artifact | None:
@@ -182,7 +184,7 @@ class Attempts:
     def _brief(self, held: Held) -> Claim:
         with self._database.read() as unit:
             job = _whole(unit.jobs.get(held.tenant, held.id))
-            checkpoints = certifying.checkpoints(unit, job)
+            checkpoints, goal = certifying.checkpoints(unit, job), certifying.goal(unit, job)
             named = FileId(job.recipe.prompts_file or "")
             file = unit.files.get(held.tenant, named) if named else None
         if job.recipe.prompts is not None:
@@ -191,7 +193,7 @@ class Attempts:
             prompts = prompt_files.read(self._store, file)
         else:
             raise Damaged(f"{named} is gone")
-        return Claim(job, self._limits.lease_seconds, prompts, tuple(reversed(checkpoints)))
+        return Claim(job, self._limits.lease_seconds, prompts, tuple(reversed(checkpoints)), goal)
 
 
 def _whole(job: Job | None) -> Job:

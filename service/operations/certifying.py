@@ -19,6 +19,16 @@ def checkpoints(unit: ReadUnit, job: Job) -> list[Artifact]:
     return [each for each in stored if (each.step, each.fence) == named]
 
 
+def goal(unit: ReadUnit, job: Job) -> Artifact | None:
+    """The parent's checkpoint that a certificate's replay must meet, while it is stored."""
+    replay, parent = job.recipe.replay, job.parent
+    if replay is None or parent is None:
+        return None
+    stored = unit.artifacts.of(job.tenant, parent, Kind.CHECKPOINT)
+    met = (each for each in stored if (each.step, each.sha256) == (replay.to_step, replay.expected_sha256))
+    return next(met, None)
+
+
 def certify(
     database: Database, job_id: JobId, fence: Fence, *, found_sha256: str, training_nfe: int, training_fe: float
 ) -> Job:

@@ -4,13 +4,14 @@ Whatever goes wrong ends this attempt only: the worker goes on to the next job.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import assert_never
+from typing import TypeGuard, assert_never
 
 from service.domain import prompts
+from service.domain.artifacts import Artifact
 from service.domain.catalogue import Catalogue
 from service.domain.errors import Conflict, Damaged, FenceLost, InvalidTransition, Unavailable
 from service.domain.jobs import JobError, State
@@ -23,7 +24,7 @@ from worker.attempt.process import CHILD, PACKAGE_ROOT, Process, bare_environmen
 from worker.attempt.scratch import Scratch
 from worker.attempt.scribe import Scribe
 from worker.attempt.staging import NotStaged, check_catalogue, stage_models
-from worker.attempt.verdict import ChildEnd, Dropped, Failed, Stopped, Succeeded, Verdict, judge
+from worker.attempt.verdict import Certified, ChildEnd, Dropped, Failed, Stopped, Succeeded, Verdict, judge
 from worker.attempt.watch import Keeping, Patience, Watch
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Workplace:
     patience: Patience
     doorbell: Doorbell
     code_version: str
+    keep_last_checkpoints: int = 3
     command: Sequence[str] = CHILD
 
 
@@ -85,44 +87,83 @@ class Attempt:
         return Failed(JobError(code, message), code, retry)
 
     def _work(self, scratch: Path) -> ChildEnd | None:
-        """Stage and run the child; None if it was not started because the attempt is to stop."""
+        """Stage and run the child; None if it was not started because the attempt is to stop.
+
+        From the newest checkpoint that is whole, in the store and in itself; without one, from the start.
+        """
         place, recipe = self._place, self._job.recipe
-        scribe = Scribe(place.attempts, self._watch, self._job, scratch)
+        scribe = Scribe(place.attempts, self._watch, self._job, scratch, place.keep_last_checkpoints)
         check_catalogue(recipe, place.catalogue)
         models = stage_models(recipe, place.cache, lambda *call: self._fetch(scratch, *call))
-        checkpoint = self._stage_checkpoint(scratch, scribe)
         prompts_path = scratch / "prompts.txt"
         prompts_path.write_bytes(prompts.as_file(self._claim.prompts))
-        if self._watch.asked is not None or self._watch.lost:
-            return None
-        begin = pipe.Begin(
-            recipe=recipe.model_dump(mode="json"),
-            prompts_path=str(prompts_path),
-            base_path=str(models.base),
-            reward_model_path=str(models.reward) if models.reward else None,
-            checkpoint_path=str(checkpoint) if checkpoint else None,
-            scratch=str(scratch),
-            device=place.device,
-            threads=place.threads,
-            lease_seconds=place.patience.lease,
+        goal = self._stage_goal(scratch) if recipe.replay else None
+        for artifact, path in self._beginnings(scratch, scribe):
+            if self._watch.asked is not None or self._watch.lost:
+                return None
+            begin = pipe.Begin(
+                recipe=recipe.model_dump(mode="json"),
+                prompts_path=str(prompts_path),
+                base_path=str(models.base),
+                reward_model_path=str(models.reward) if models.reward else None,
+                checkpoint_path=str(path) if path else None,
+                scratch=str(scratch),
+                device=place.device,
+                threads=place.threads,
+                lease_seconds=place.patience.lease,
+                goal_path=str(goal) if goal else None,
+            )
+            end = self._run_child(begin, scratch, scribe)
+            if artifact is None or path is None or not _is_refused(end.word):
+                return end
+            scribe.damaged(artifact, end.word.message)
+            path.unlink()
+        raise NotStaged(
+            "the checkpoint that the replay begins with is gone or damaged: certify from another one",
+            code="checkpoint_damaged",
         )
-        process = Process(place.command, environment=bare_environment(scratch, place.threads), folder=scratch)
+
+    def _run_child(self, begin: pipe.Begin, scratch: Path, scribe: Scribe) -> ChildEnd:
+        process = Process(
+            self._place.command, environment=bare_environment(scratch, self._place.threads), folder=scratch
+        )
         process.send(begin)
         code = attend(process, self._watch, scribe.take)
         scribe.close()
         return ChildEnd(scribe.word, code, scribe.last_line)
 
-    def _stage_checkpoint(self, scratch: Path, scribe: Scribe) -> Path | None:
-        """The newest checkpoint whose bytes are what they were; a damaged one is told of and passed over."""
+    def _beginnings(self, scratch: Path, scribe: Scribe) -> Iterator[tuple[Artifact | None, Path | None]]:
+        """What to begin with, the best first: the checkpoints whose bytes are what they were, then nothing.
+
+        Damaged ones are told of. A replay can begin with its own checkpoint only.
+        """
         for artifact in self._claim.checkpoints:
             path = scratch / f"resume-{artifact.fence}-{artifact.name}"
             try:
-                patiently(self._watch, partial(self._place.attempts.read, artifact, path), STORE_SECONDS)
-                return path
+                self._read(artifact, path)
             except Damaged as error:
-                warning = f"{artifact.name} of attempt {artifact.fence} is damaged, an older one is tried"
-                scribe.warn(artifact.step, f"{warning}: {error.message}")
-        return None
+                scribe.damaged(artifact, error.message)
+            else:
+                yield artifact, path
+        if self._job.recipe.replay is None:
+            yield None, None
+
+    def _stage_goal(self, scratch: Path) -> Path:
+        """The checkpoint that a replay must meet."""
+        goal, path = self._claim.goal, scratch / "goal.safetensors"
+        try:
+            if goal is None:
+                raise Damaged("it is not stored any more")
+            self._read(goal, path)
+        except Damaged as error:
+            raise NotStaged(
+                f"the checkpoint to be met cannot be had ({error.message}): certify up to another one",
+                code="checkpoint_damaged",
+            ) from error
+        return path
+
+    def _read(self, artifact: Artifact, path: Path) -> None:
+        patiently(self._watch, partial(self._place.attempts.read, artifact, path), STORE_SECONDS)
 
     def _fetch(self, scratch: Path, command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
         """Run a fetch to its end, under the watch: a cancel ends it too. Its exit code and last words."""
@@ -159,13 +200,15 @@ class Attempt:
         match verdict:
             case Dropped():
                 raise FenceLost
-            case Succeeded(nfe, fe):
+            case Succeeded(nfe, fe, reason):
                 version = self._place.code_version
-                patiently(
-                    watch,
-                    lambda: attempts.succeed(job, fence, training_nfe=nfe, training_fe=fe, code_version=version),
-                    STORE_SECONDS,
+                succeed = partial(
+                    attempts.succeed, training_nfe=nfe, training_fe=fe, code_version=version, reason=reason
                 )
+                patiently(watch, lambda: succeed(job, fence), STORE_SECONDS)
+            case Certified(found, nfe, fe):
+                certify = partial(attempts.certify, found_sha256=found, training_nfe=nfe, training_fe=fe)
+                patiently(watch, lambda: certify(job, fence))
             case Failed(error, cause, retry):
                 patiently(watch, lambda: attempts.fail(job, fence, error, cause=cause, retry=retry))
             case Stopped(cause):
@@ -173,3 +216,8 @@ class Attempt:
                     self._place.doorbell.ring()
             case _:
                 assert_never(verdict)
+
+
+def _is_refused(word: pipe.Finished | pipe.Failed | None) -> TypeGuard[pipe.Failed]:
+    """Whole as it is in the store, the checkpoint is none that training can go on from."""
+    return isinstance(word, pipe.Failed) and word.code == "checkpoint_damaged"

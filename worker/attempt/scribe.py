@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, assert_never
 
-from service.domain.artifacts import Kind
+from service.domain.artifacts import Artifact, Kind
 from service.domain.errors import Damaged, Unavailable
 from service.domain.jobs import Job, Progress
 from service.operations.attempts import Attempts
@@ -22,9 +22,10 @@ _SPARED = frozenset({Kind.CHECKPOINT, Kind.SAMPLE})
 class Scribe:
     """Every write carries the attempt's fence; `take` raises FenceLost when it no longer owns the job."""
 
-    def __init__(self, attempts: Attempts, watch: Watch, job: Job, scratch: Path) -> None:
+    def __init__(self, attempts: Attempts, watch: Watch, job: Job, scratch: Path, keep_last: int) -> None:
         self._attempts, self._watch, self._job, self._scratch = attempts, watch, job, scratch
-        self._step = job.progress.step
+        self._step, self._keep_last = job.progress.step, keep_last
+        self._unstored: set[str] = set()
         self._lines = LogLines(lambda data: self._record(self._step, "job.log", data))
         self.word: pipe.Finished | pipe.Failed | None = None
         """The child's last word, once it has said it."""
@@ -41,6 +42,8 @@ class Scribe:
         match said:
             case Line(text):
                 self._lines.add(text)
+            case pipe.Report("job.checkpoint"):
+                self._note_checkpoint(said)
             case pipe.Report():
                 self._step = said.step
                 self._record(said.step, said.type, said.data)
@@ -65,6 +68,11 @@ class Scribe:
         """Tell the job's reader of something that went wrong and did not end it."""
         self._record(step, "job.log", {"level": "warning", "lines": [sentence]})
 
+    def damaged(self, artifact: Artifact, reason: str) -> None:
+        """Tell of a checkpoint that cannot be gone on from; the one before it is tried."""
+        data = {"step": artifact.step, "fence": artifact.fence, "reason": reason}
+        self._record(artifact.step, "job.checkpoint_damaged", data)
+
     def close(self) -> None:
         self._lines.close()
 
@@ -78,6 +86,14 @@ class Scribe:
         progress = self._progress(step, data) if kind == "job.step" else None
         job, fence = self._job.id, self._job.fence
         patiently(self._watch, lambda: self._attempts.record(job, fence, step, kind, data, progress=progress))
+
+    def _note_checkpoint(self, said: pipe.Report) -> None:
+        """The file is there, if it could be stored; the oldest may go then. Told beside training, it may come a step late."""
+        if said.data.get("name") in self._unstored:
+            return
+        self._record(said.step, said.type, said.data)
+        job, best, keep = self._job, said.data.get("best_step"), self._keep_last
+        patiently(self._watch, lambda: self._attempts.thin(job.id, job.fence, keep_last=keep, best_step=best))
 
     def _progress(self, step: int, data: Mapping[str, Any]) -> Progress:
         return Progress(
@@ -103,6 +119,7 @@ class Scribe:
         except (Unavailable, Damaged) as error:
             if kind not in _SPARED:
                 raise
+            self._unstored.add(path.name)
             self.warn(made.step, f"{path.name} could not be stored: {error.message}")
         with suppress(FileNotFoundError):
             path.unlink()

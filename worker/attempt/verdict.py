@@ -2,7 +2,7 @@
 
 | the job is no longer ours                    | Dropped: nothing is written                        |
 | the caller cancelled, or paused              | Stopped: cancelled, paused, whatever the child did |
-| the child came to its natural end            | Succeeded                                          |
+| the child came to its natural end            | Succeeded, with the reason; a replay: Certified    |
 | the child was silent too long                | Failed: stuck                                      |
 | the child said why it cannot go on           | Failed: as it said                                 |
 | the worker ends, or the child obeyed a Stop  | Stopped: handed_back, not counted                  |
@@ -37,6 +37,16 @@ class Dropped:
 class Succeeded:
     training_nfe: int
     training_fe: float
+    reason: str = "completed"
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """A replay came to its end; whether it met the digest, the operation says."""
+
+    found_sha256: str
+    training_nfe: int
+    training_fe: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +61,7 @@ class Stopped:
     cause: Literal["cancelled", "paused", "handed_back"]
 
 
-Verdict = Dropped | Succeeded | Failed | Stopped
+Verdict = Dropped | Succeeded | Certified | Failed | Stopped
 
 
 def judge(state: State, end: ChildEnd | None, ended: Ended | None, asked: Reason | None) -> Verdict:
@@ -67,8 +77,10 @@ def judge(state: State, end: ChildEnd | None, ended: Ended | None, asked: Reason
 
 def _left_to_itself(end: ChildEnd | None, ended: Ended | None, asked: Reason | None) -> Verdict:
     match end.word if end else None:
-        case Finished(stopped=None, training_nfe=nfe, training_fe=fe):
-            return Succeeded(nfe, fe)
+        case Finished(stopped=None, found_sha256=str(found), training_nfe=nfe, training_fe=fe):
+            return Certified(found, nfe, fe)
+        case Finished(stopped=None, training_nfe=nfe, training_fe=fe, reason=reason):
+            return Succeeded(nfe, fe, reason)
         case _ if ended == "stuck":
             return Failed(JobError("stuck", _STUCK), "stuck", retry=True)
         case SaidFailed(code, message, retry):

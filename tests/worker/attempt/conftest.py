@@ -2,19 +2,20 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import psutil
 import pytest
 
 from service.adapters import db
-from service.adapters.storage import FolderStore
 from service.domain.artifacts import Artifact, Kind
 from service.domain.catalogue import BaseModelEntry, Catalogue
 from service.domain.ids import JobId
 from service.domain.jobs import Event, Job, State
+from service.domain.ports import Store
 from service.domain.principals import LOCAL, LOCAL_TENANT
 from service.domain.recipes import JobRequest
 from service.operations.attempts import Attempts
@@ -40,11 +41,11 @@ class CountingBell:
 
 
 class Workshop:
-    def __init__(self, folder: Path, database_url: str) -> None:
+    def __init__(self, folder: Path, database_url: str, store: Store) -> None:
         self.folder = folder
         self.database = db.connect(database_url)
         self.keeping = db.connect(database_url, connections=1)
-        self.store = FolderStore(folder / "store")
+        self.store = store
         (folder / "base").mkdir()
         self.catalogue = Catalogue(bases={"b": BaseModelEntry(name="b", source=str(folder / "base"), family="sd")})
         self.bell = CountingBell()
@@ -56,13 +57,15 @@ class Workshop:
         self.lease = seconds
         self.attempts = Attempts(self.database, self.store, lease_seconds=seconds, backoff_seconds=0)
 
-    def submit(self, play: str = "finish", *, seconds: float = 0.01, steps: int = 6, every: int = 2) -> JobId:
+    def submit(
+        self, play: str = "finish", *, seconds: float = 0.01, steps: int = 6, every: int = 2, best: int = 0
+    ) -> JobId:
         fields: dict[str, Any] = {
             "base_model": "b",
             "prompts": ["a red dot"],
             "reward": {"type": "jpeg-compressibility"},
         }
-        metadata = {"play": play, "seconds": str(seconds)}
+        metadata = {"play": play, "seconds": str(seconds), "best": str(best)}
         request = JobRequest(**fields, steps=steps, checkpoint_every=every, metadata=metadata)
         return self.jobs.submit(LOCAL, request)[0].id
 
@@ -109,6 +112,22 @@ class Workshop:
     def reaches(self, job: JobId, state: State, seconds: float = 10) -> Job:
         return eventually(lambda: (found := self.job(job)).state is state and found, seconds) or self.job(job)
 
+    def rewrite(self, artifact: Artifact, change: Callable[[bytes], bytes]) -> bytes:
+        """Change a stored file behind everybody's back; returns what it is now."""
+        changed = change(b"".join(self.store.open(artifact.key)))
+        path = self.folder / "rewritten"
+        path.write_bytes(changed)
+        self.store.put_file(artifact.key, path)
+        return changed
+
+    def child(self) -> psutil.Process:
+        """The one that runs now."""
+
+        def ours() -> list[psutil.Process]:
+            return [child for child in psutil.Process().children() if FAKE_CHILD[-1] in child.cmdline()]
+
+        return eventually(ours)[0]
+
     def trains(self, job: JobId, step: int = 1) -> None:
         eventually(lambda: self.job(job).progress.step >= step)
 
@@ -119,8 +138,15 @@ class Workshop:
 
 
 @pytest.fixture
-def workshop(tmp_path: Path, sqlite_url: str) -> Iterator[Workshop]:
-    workshop = Workshop(tmp_path, sqlite_url)
+def workshop(tmp_path: Path, sqlite_url: str, folder_store: Store) -> Iterator[Workshop]:
+    workshop = Workshop(tmp_path, sqlite_url, folder_store)
+    yield workshop
+    workshop.close()
+
+
+@pytest.fixture
+def workshop_on_each_store(tmp_path: Path, sqlite_url: str, store: Store) -> Iterator[Workshop]:
+    workshop = Workshop(tmp_path, sqlite_url, store)
     yield workshop
     workshop.close()
 

@@ -3,6 +3,7 @@
 play     finish (default) | silent | deaf | numb | flood | shout | crash | killed | oom | full | garbled | chatty | parting |
          escape
 seconds  how long a step takes (default 0.01)
+best     from which step on its checkpoint is said to be the best
 """
 
 import ctypes
@@ -25,7 +26,11 @@ class Fake:
         self.scratch = Path(begin.scratch)
         self.seconds = float(begin.recipe["metadata"].get("seconds", 0.01))
         resumed = begin.checkpoint_path
-        self.step = self.saved = int(Path(resumed).read_text()) if resumed else 0
+        kept = Path(resumed).read_text() if resumed else "0"
+        if not kept.isdigit():
+            self.say(Failed("checkpoint_damaged", "the checkpoint's digest does not fit its content", retry=False))
+            sys.exit(0)
+        self.step = self.saved = int(kept)
         self.say(Ready("fake", self.step if resumed else None))
 
     def say(self, message: Message) -> None:
@@ -39,7 +44,9 @@ class Fake:
     def checkpoint(self) -> None:
         self.saved = self.step
         self.file(f"checkpoint-{self.step}.safetensors", "checkpoint", str(self.step).encode())
-        self.say(Report("job.checkpoint", self.step, {"name": f"checkpoint-{self.step}.safetensors"}))
+        best = int(self.begin.recipe["metadata"].get("best", 0))
+        data = {"name": f"checkpoint-{self.step}.safetensors", "best_step": best if 0 < best <= self.step else None}
+        self.say(Report("job.checkpoint", self.step, data))
 
     def train(self) -> None:
         recipe = self.begin.recipe

@@ -1,18 +1,22 @@
 """Whole attempts, with a child that only speaks: what becomes of the job."""
 
+import hashlib
+import random
 from pathlib import Path
 from time import monotonic
 
 import psutil
 import pytest
 
-from service.domain.artifacts import Kind
+from service.domain.artifacts import Artifact, Kind
 from service.domain.catalogue import Catalogue
-from service.domain.errors import FenceLost
+from service.domain.errors import Damaged, FenceLost
+from service.domain.ids import JobId
 from service.domain.jobs import State
 from service.domain.principals import LOCAL
 from tests.eventually import eventually
 from tests.worker.attempt.conftest import Aside, Workshop
+from worker.tasks import OFFERS
 
 
 class TestFinish:
@@ -115,7 +119,7 @@ class TestFailure:
         job = workshop.submit("killed")
         for _ in range(3):
             workshop.attempt().run()
-        assert [artifact.step for artifact in workshop.artifacts(job, Kind.CHECKPOINT)] == [0, 0, 0]
+        assert [(kept.step, kept.fence) for kept in workshop.artifacts(job, Kind.CHECKPOINT)] == [(0, 3)]
         assert workshop.events(job, "job.checkpoint")
 
 
@@ -134,23 +138,104 @@ class TestResume:
         steps = [event.step for event in workshop.events(job, "job.step")]
         assert steps == list(range(1, 41)), "after a hand-back no step is run twice"
 
-    def test_passes_over_a_damaged_checkpoint_and_says_so(self, workshop: Workshop) -> None:
-        job = workshop.submit("finish", steps=40, every=2, seconds=0.02)
+
+class TestADamagedCheckpoint:
+    """One byte that is not what it was, in the store or before it got there: the one before is gone on from."""
+
+    def handed_back(self, workshop: Workshop) -> tuple[JobId, list[Artifact]]:
+        """A job that waits with a few checkpoints, the newest first."""
+        job = workshop.submit(steps=40, every=2, seconds=0.02)
         attempt = workshop.attempt()
         with Aside(target=attempt.run):
-            workshop.trains(job, step=6)
+            workshop.trains(job, step=7)
             attempt.hand_back()
-        newest = workshop.artifacts(job, Kind.CHECKPOINT)[-1]
-        (workshop.folder / "store" / newest.key).write_bytes(b"damaged")
+        newest_first = workshop.artifacts(job, Kind.CHECKPOINT)[::-1]
+        assert len(newest_first) == 3
+        return job, newest_first
+
+    def told(self, workshop: Workshop, job: JobId) -> list[tuple[int, int]]:
+        return [(event.data["step"], event.data["fence"]) for event in workshop.events(job, "job.checkpoint_damaged")]
+
+    def test_in_the_store_is_told_of_and_passed_over(self, workshop_on_each_store: Workshop) -> None:
+        workshop = workshop_on_each_store
+        job, (newest, before, _) = self.handed_back(workshop)
+        workshop.rewrite(newest, flipped)
         workshop.attempt().run()
+        (told,) = workshop.events(job, "job.checkpoint_damaged")
+        assert (told.step, told.data["step"], told.data["fence"]) == (newest.step, newest.step, 1)
+        assert "digest" in told.data["reason"]
         (resumed,) = workshop.events(job, "job.resumed")
-        assert 0 < resumed.data["step"] < newest.step
-        assert any(
-            f"{newest.name} of attempt 1 is damaged" in line
-            for e in workshop.events(job, "job.log")
-            for line in e.data["lines"]
-        )
+        assert resumed.data["step"] == before.step
         assert workshop.job(job).state is State.SUCCEEDED
+
+    def test_that_is_gone_is_passed_over_too(self, workshop_on_each_store: Workshop) -> None:
+        workshop = workshop_on_each_store
+        job, (newest, before, _) = self.handed_back(workshop)
+        workshop.store.delete(newest.key)
+        workshop.attempt().run()
+        assert self.told(workshop, job) == [(newest.step, 1)]
+        assert workshop.events(job, "job.resumed")[0].data["step"] == before.step
+
+    def test_that_was_written_wrong_is_refused_by_the_child_and_passed_over(self, workshop: Workshop) -> None:
+        job, (newest, before, _) = self.handed_back(workshop)
+        wrong = workshop.rewrite(newest, lambda data: b"wrong " + data)
+        with workshop.database.engine.begin() as connection:
+            connection.exec_driver_sql(
+                "UPDATE artifacts SET sha256 = ? WHERE name = ?", (hashlib.sha256(wrong).hexdigest(), newest.name)
+            )
+        workshop.attempt().run()
+        (told,) = workshop.events(job, "job.checkpoint_damaged")
+        assert (told.step, told.data["reason"]) == (newest.step, "the checkpoint's digest does not fit its content")
+        assert workshop.events(job, "job.resumed")[0].data["step"] == before.step
+        assert len(workshop.job(job).attempts) == 2, "one attempt found it and went on"
+
+    def test_of_which_there_are_only_such_means_from_the_start(self, workshop: Workshop) -> None:
+        job, checkpoints = self.handed_back(workshop)
+        for artifact in checkpoints:
+            workshop.rewrite(artifact, flipped)
+        workshop.attempt().run()
+        assert self.told(workshop, job) == [(artifact.step, 1) for artifact in checkpoints]
+        assert workshop.events(job, "job.resumed") == []
+        again = [event.step for event in workshop.events(job, "job.step") if event.fence == 2]
+        assert again == list(range(1, 41))
+        assert workshop.job(job).state is State.SUCCEEDED
+
+    def test_is_noticed_wherever_the_byte_is(self, workshop_on_each_store: Workshop) -> None:
+        workshop = workshop_on_each_store
+        job = workshop.submit()
+        attempt = workshop.attempts.claim("tester", None, OFFERS)
+        assert attempt is not None
+        path, back = workshop.folder / "state", workshop.folder / "back"
+        path.write_bytes(random.randbytes(3000))
+        kept = workshop.attempts.keep(job, attempt.job.fence, 1, Kind.CHECKPOINT, "checkpoint-1", path)
+        for _ in range(25):
+            workshop.rewrite(kept, lambda _: flipped(path.read_bytes()))
+            with pytest.raises(Damaged):
+                workshop.attempts.read(kept, back)
+            assert not back.exists()
+
+
+def flipped(data: bytes) -> bytes:
+    """One byte, anywhere, is another."""
+    place = random.randrange(len(data))
+    return data[:place] + bytes([data[place] ^ random.randrange(1, 256)]) + data[place + 1 :]
+
+
+class TestThinning:
+    def test_keeps_the_last_few_checkpoints_and_their_files(self, workshop: Workshop) -> None:
+        job = workshop.submit(steps=12, every=2)
+        workshop.attempt().run()
+        kept = workshop.artifacts(job, Kind.CHECKPOINT)
+        assert [artifact.step for artifact in kept] == [8, 10, 12]
+        stored = {key for key in workshop.store.list(f"jobs/{job}/") if "checkpoint" in key}
+        assert stored == {artifact.key for artifact in kept}
+        assert [event.step for event in workshop.events(job, "job.checkpoint")] == [2, 4, 6, 8, 10, 12]
+
+    def test_spares_the_best(self, workshop: Workshop) -> None:
+        """The fake child says that its second checkpoint is the best."""
+        job = workshop.submit(steps=12, every=2, best=4)
+        workshop.attempt().run()
+        assert [artifact.step for artifact in workshop.artifacts(job, Kind.CHECKPOINT)] == [4, 8, 10, 12]
 
 
 STUBBORN = ("silent", "deaf", "numb", "flood", "shout")
@@ -162,7 +247,8 @@ class TestCancel:
     def test_ends_the_job_and_the_child_within_the_grace(self, workshop: Workshop, play: str) -> None:
         job = workshop.submit(play, steps=10_000, every=10_000)
         with Aside(target=workshop.attempt().run):
-            (child,) = eventually(lambda: workshop.events(job, "job.ready") and psutil.Process().children())
+            eventually(lambda: workshop.events(job, "job.ready"))
+            child = workshop.child()
             workshop.jobs.cancel(LOCAL, job)
             began = monotonic()
             workshop.reaches(job, State.CANCELLED)
@@ -207,7 +293,7 @@ class TestHandBack:
         workshop.submit(steps=10_000)
         attempt = workshop.attempt()
         with Aside(target=attempt.run):
-            eventually(lambda: psutil.Process().children())
+            assert workshop.child()
             attempt.hand_back()
         assert workshop.bell.rings == 1
 

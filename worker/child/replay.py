@@ -1,0 +1,77 @@
+"""A certificate's training: from one stored checkpoint of a job to the next, whose digest must be met.
+
+The file that the replayed state makes is compared, with the account of the file to be met: clocks are not part of the claim.
+Nothing is kept; a replay that is stopped begins again.
+"""
+
+import hashlib
+from collections.abc import Iterator
+
+from service.domain.errors import JobFailure
+from service.domain.recipes import Recipe
+from worker import pipe
+from worker.child.account import Account
+from worker.child.teller import AskedToStop, Say, step_data
+from worker.training.checkpoint import account_of, unpack
+from worker.training.events import Checkpointed, Event, Finished, Resumed, Stepped, Warned
+
+NEVER = 100_000
+
+
+def quiet(recipe: Recipe) -> Recipe:
+    """The same training without what only shows it: neither samples nor checkpoints between change the state."""
+    return recipe.model_copy(
+        update={"samples": recipe.samples.model_copy(update={"every": 0}), "checkpoint_every": NEVER}
+    )
+
+
+class Replay:
+    """`start` and `goal` are the bytes of the two checkpoints. Raises JobFailure `checkpoint_damaged`."""
+
+    def __init__(self, say: Say, stop: AskedToStop, *, to_step: int, device: str, start: bytes, goal: bytes) -> None:
+        self._say, self._stop, self._to_step, self._device = say, stop, to_step, device
+        self._account = account_of(goal)
+        self._late = Account.read(self._account).late
+        began, _ = unpack(start)
+        self._nfe, self._fe = began.counts.nfe, began.counts.fe(began.backward_cost)
+        self._step, self._spent = began.step, (0, 0.0)
+
+    def wants_checkpoint(self) -> bool:
+        """Asked by the loop after each step: is this the state to compare?"""
+        return self._step == self._to_step
+
+    def is_out_of_time(self) -> bool:
+        """A training that ended for its seconds had its last step there; a replay has none."""
+        return self._late and self.wants_checkpoint()
+
+    def tell(self, events: Iterator[Event]) -> None:
+        for event in events:
+            match event:
+                case Resumed():
+                    self._say(pipe.Ready(self._device, event.step))
+                case Warned():
+                    self._say(pipe.Report("job.log", event.step, {"level": "warning", "lines": [event.message]}))
+                case Stepped():
+                    self._tell_step(event)
+                case Checkpointed(step=self._to_step, snapshot=snapshot):
+                    found = hashlib.sha256(snapshot.pack(self._account)).hexdigest()
+                    self._say(pipe.Finished(event.step, None, *self._spent, found_sha256=found))
+                    return
+                case Finished():
+                    raise JobFailure(
+                        f"the replay ended at step {event.step}, before step {self._to_step} of the checkpoint to be met",
+                        code="replay_too_short",
+                    )
+                case _:
+                    pass
+            asked = self._stop()
+            if asked is not None:
+                self._say(pipe.Finished(self._step, asked.reason, *self._spent))
+                return
+
+    def _tell_step(self, event: Stepped) -> None:
+        self._step = event.step
+        self._spent = event.training_nfe - self._nfe, float(event.training_fe - self._fe)
+        own = {"training_nfe": self._spent[0], "training_fe": self._spent[1]}
+        left = event.seconds * (self._to_step - event.step)
+        self._say(pipe.Report("job.step", event.step, step_data(event) | own | {"seconds_left": round(left, 3)}))
