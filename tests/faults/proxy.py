@@ -18,12 +18,20 @@ _RESET = struct.pack("ii", 1, 0)
 
 @dataclass
 class Trap:
-    """What befalls the next `times` requests that have `pattern` in what the client sends."""
+    """What befalls `times` requests that have `pattern` in what the client sends, after `skip` that go by."""
 
     pattern: bytes
     play: Callable[["Connection", bytes], Awaitable[None]]
     times: int = 1
+    skip: int = 0
     sprung: int = 0
+
+    def catches(self, data: bytes) -> bool:
+        if self.sprung >= self.times or self.pattern not in data:
+            return False
+        self.skip -= 1
+        self.sprung += self.skip < 0
+        return self.skip < 0
 
 
 class Connection:
@@ -110,8 +118,7 @@ class Proxy:
             trap = self.trap
             if self.silent or connection.silent:
                 continue
-            if trap is not None and trap.sprung < trap.times and trap.pattern in data:
-                trap.sprung += 1
+            if trap is not None and trap.catches(data):
                 await trap.play(connection, data)
             else:
                 await connection.server.write(data)

@@ -18,7 +18,7 @@ class Row:
     """`run(site, rounds)` does it and returns its figures; those named in `none` must be 0, or the row does not hold.
 
     `seconds`: about how long a round and the start take on two quiet cores. `short` rounds in the short version; 0: left
-    out of it. In the short version a row runs on the first of its `parts` only.
+    out of it. In the short version a row runs on one of its `parts`.
     """
 
     fault: str

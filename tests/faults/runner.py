@@ -31,7 +31,8 @@ def full(rows: Sequence[Row]) -> list[Task]:
 
 
 def short(rows: Sequence[Row]) -> list[Task]:
-    return [Task(row, row.parts[0], row.short) for row in rows if row.short]
+    """One of its parts for each row, by turns."""
+    return [Task(row, row.parts[place % len(row.parts)], row.short) for place, row in enumerate(rows) if row.short]
 
 
 def run(
@@ -68,15 +69,16 @@ def run(
     return [results[task] for task in tasks]
 
 
-def run_one(task: Task, servers: Servers, build: str = "") -> Result:
-    """The row, then the checker. Nothing that the row raises gets out: it is a violation of that row."""
+def run_one(task: Task, servers: Servers, *, build: str = "", patience: float = 1.0) -> Result:
+    """The row, then the checker. Nothing that the row raises gets out: it is a violation of that row. `build`, `patience`:
+    the site's."""
     began = time.monotonic()
     folder = servers.folder / f"{threading.get_ident()}-{began}"
     folder.mkdir()
     figures: Figures = {}
     found: list[Violation] = []
     try:
-        site = Site(folder, task.parts, servers, own=task.row.own, build=build)
+        site = Site(folder, task.parts, servers, own=task.row.own, build=build, patience=patience)
         try:
             figures, found = _on_site(task, site)
         finally:

@@ -75,17 +75,19 @@ def servers(folder: Path) -> Iterator[Servers]:
             stack.enter_context(seaweed.server()),
             folder,
         )
-        prepare(found)
-        yield found
-
-
-def prepare(servers: Servers) -> None:
-    """The migrated template; and the credentials where boto3 looks for them."""
-    make_template(servers.postgresql)
-    os.environ.update(servers.credentials)
+        make_template(found.postgresql)
+        before = dict(os.environ)
+        os.environ.update(found.credentials)  # where boto3 looks for them
+        try:
+            yield found
+        finally:
+            for name in found.credentials:
+                os.environ.pop(name)
+            os.environ.update(before)
 
 
 def make_template(cluster: str) -> None:
+    """The migrated database that each row's is copied from."""
     with psycopg.connect(f"{cluster}/postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {TEMPLATE}")
     migrate(f"{cluster}/{TEMPLATE}")

@@ -1,5 +1,6 @@
 """One row's place: a database, a broker, a store, proxies before them where they are asked for, and the processes on them."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -39,14 +40,22 @@ BODY = {"base_model": "b", "prompts": ["a red dot"], "reward": {"type": "jpeg-co
 
 class Site:
     """`own`: the servers that this row may stop: they are not the shared ones. `build`: what is taken out of Strop here.
+    `patience`: a factor of all waiting for ends that may never come.
 
     `jobs`, `database` and `store` go straight to the servers, whatever the proxies do.
     """
 
     def __init__(
-        self, folder: Path, parts: Parts, servers: Servers, *, own: frozenset[Server] = frozenset(), build: str = ""
+        self,
+        folder: Path,
+        parts: Parts,
+        servers: Servers,
+        *,
+        own: frozenset[Server] = frozenset(),
+        build: str = "",
+        patience: float = 1.0,
     ) -> None:
-        self.folder, self.parts, self.servers, self.build = folder, parts, servers, build
+        self.folder, self.parts, self.servers, self.build, self._patience = folder, parts, servers, build, patience
         self.accepted: dict[str, set[str]] = {}
         self.damaged: set[str] = set()
         self.programs: list[Program] = []
@@ -123,8 +132,6 @@ class Site:
         self.jobs = Jobs(self.database, Doorbell(self._urls["broker"]), catalogue.load(path), self.store)
 
     def environment(self, **settings: object) -> dict[str, str]:
-        import os
-
         store, endpoint = self._store_of(self._urls["store"])
         given: dict[str, object] = {
             "STATE_DIR": self.folder, "DATABASE_URL": self._urls["database"], "BROKER_URL": self._urls["broker"],
@@ -198,7 +205,7 @@ class Site:
     def settle(self, seconds: float) -> None:
         """Wait until every job is at an end, or `seconds`: what is left then is for the checker."""
         with suppress(AssertionError):
-            eventually(lambda: not self.unsettled(), seconds)
+            eventually(lambda: not self.unsettled(), seconds * self._patience)
 
     def verdict(self) -> tuple[list[Violation], History]:
         """What the checker says, once children had 2 s to go."""

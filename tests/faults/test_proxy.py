@@ -101,8 +101,9 @@ class TestProxy:
 
 class TestTrap:
     def test_springs_as_often_as_it_says(self, proxy: Proxy, client: socket.socket) -> None:
-        proxy.trap = Trap(b"COMMIT", cut_before, times=1)
+        proxy.trap = Trap(b"COMMIT", cut_before, times=1, skip=1)
         assert said(client, b"BEGIN") == b"BEGIN"
+        assert said(client, b"COMMIT") == b"COMMIT"
         with pytest.raises(ConnectionResetError):
             said(client, b"COMMIT")
         with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as again:

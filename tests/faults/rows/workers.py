@@ -6,6 +6,7 @@ from contextlib import suppress
 import psutil
 
 from service.domain.jobs import State
+from service.domain.principals import LOCAL
 from tests.eventually import eventually
 from tests.faults import history
 from tests.faults.history import History
@@ -100,7 +101,8 @@ def sigstop(site: Site, rounds: int) -> Figures:
 
 
 def child_dies(site: Site, rounds: int) -> Figures:
-    """The child is killed, or runs out of memory (RLIMIT_AS), in its first attempt; or in every one, which ends the job."""
+    """The child is killed, or runs out of memory (RLIMIT_AS), in its first attempt; or in every one, which ends the job, and once
+    more after a retry."""
     worker = site.worker()
     recoveries = miscounted = 0
     for number in range(rounds):
@@ -113,6 +115,9 @@ def child_dies(site: Site, rounds: int) -> Figures:
             poison = site.submit(metadata={"die_at": "1", "always": "yes"})
             failed = site.reaches(poison, State.FAILED)
             miscounted += [attempt.cause for attempt in failed.attempts] != ["child_crashed"] * 3
+            site.jobs.retry(LOCAL, poison)
+            failed = site.reaches(poison, State.FAILED)
+            miscounted += [attempt.cause for attempt in failed.attempts] != ["child_crashed"] * 6
     return {"recoveries": recoveries, "attempts miscounted": miscounted, "parents lost": int(not worker.lives)}
 
 
