@@ -48,8 +48,8 @@ def train(
     `images`: the prompts' own pictures, for methods that take some. `start`: an exported adapter of the same layout to
     begin with; the reference stays the base. `resume`: the data of a Checkpointed of the same recipe. `checkpoint_now` is
     asked after each step; where it says yes, that step's Stepped is followed by a Checkpointed, and the driver may close
-    the generator then. `out_of_time` is asked before the first step and after each: yes ends the training there, with its
-    adapter.
+    the generator then. `out_of_time` is asked after each step, and before the first after a resume: yes ends the training
+    there, with its adapter.
     Raises JobFailure: nan_loss, nan_latents, out_of_memory, reward_error, lora_targets, start_adapter,
     checkpoint_damaged, checkpoint_version.
     """
@@ -67,7 +67,7 @@ def train(
         restore(optimiser, tensors)
         yield Resumed(progress.step)
 
-    reason = ended(recipe, progress) or ("max_seconds" if out_of_time() else None)
+    reason = ended(recipe, progress) or ("max_seconds" if progress.step and out_of_time() else None)
     while reason is None:
         started, before, update = clock(), base.counter.total, progress.step
         with clear_failures(update + 1):

@@ -1,0 +1,208 @@
+"""Trainings and replays in this process, on the tiny base: budgets, resumes, certificates. test_main.py has the process."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from service.domain.catalogue import BaseModelEntry
+from service.domain.errors import JobFailure
+from service.domain.recipes import Recipe, Replay
+from worker import pipe
+from worker.child.account import Account
+from worker.child.run import run
+from worker.child.teller import Teller
+from worker.training.checkpoint import Snapshot, account_of, unpack
+
+PROMPTS = ["a red dot", "a blue dot", "no"]
+METHOD = {
+    "type": "sharpening-rlhf",
+    "candidates": 2,
+    "rollout_steps": 2,
+    "prompts_per_step": 2,
+    "timesteps_per_pair": 1,
+}
+
+
+@dataclass
+class Told:
+    """What a training said, and the folder that it wrote to."""
+
+    folder: Path
+    said: list[pipe.Message] = field(default_factory=list)
+
+    @property
+    def end(self) -> pipe.Finished:
+        assert isinstance(self.said[-1], pipe.Finished)
+        return self.said[-1]
+
+    def files(self, kind: str) -> dict[int, pipe.FileMade]:
+        return {said.step: said for said in self.said if isinstance(said, pipe.FileMade) and said.kind == kind}
+
+    def steps(self) -> list[int]:
+        return [said.step for said in self.said if isinstance(said, pipe.Report) and said.type == "job.step"]
+
+    def data(self, step: int) -> bytes:
+        return (self.folder / self.files("checkpoint")[step].name).read_bytes()
+
+
+Train = Callable[..., Told]
+
+
+@pytest.fixture
+def train(tmp_path: Path, sd_folder: Path) -> Train:
+    """Run a recipe to its end; `checkpoint` and `goal` are bytes."""
+
+    def train(*, checkpoint: bytes | None = None, goal: bytes | None = None, **change: Any) -> Told:
+        folder = tmp_path / f"run-{len(list(tmp_path.glob('run-*')))}"
+        folder.mkdir()
+        given = {"prompts.txt": "".join(prompt + "\n" for prompt in PROMPTS).encode(), "from": checkpoint, "goal": goal}
+        paths = {name: folder / name for name, data in given.items() if data is not None}
+        for name, path in paths.items():
+            path.write_bytes(given[name] or b"")
+        fields: dict[str, Any] = {"base_model": "b", "prompts": PROMPTS, "reward": {"type": "jpeg-compressibility"}}
+        fields |= {"method": METHOD, "steps": 6, "checkpoint_every": 2, "samples": {"every": 0}, "lora": {"rank": 2}}
+        entry = BaseModelEntry(name="b", source=str(sd_folder), family="sd", resolution=64)
+        recipe = Recipe(**(fields | change), base=entry, prompts_sha256="", prompt_count=len(PROMPTS))
+        begin = pipe.Begin(
+            recipe=recipe.model_dump(mode="json"),
+            prompts_path=str(paths["prompts.txt"]),
+            base_path=str(sd_folder),
+            reward_model_path=None,
+            checkpoint_path=str(paths["from"]) if checkpoint else None,
+            scratch=str(folder),
+            device="cpu",
+            threads=1,
+            lease_seconds=60.0,
+            goal_path=str(paths["goal"]) if goal else None,
+        )
+        told = Told(folder)
+        run(begin, told.said.append, lambda: None)
+        return told
+
+    return train
+
+
+def replay(train: Train, start: bytes, goal: bytes, **change: Any) -> Told:
+    """The certificate of a job whose checkpoints are `start` and `goal`."""
+    wanted = Replay(
+        checkpoint_step=unpack(start)[0].step,
+        checkpoint_fence=1,
+        to_step=unpack(goal)[0].step,
+        expected_sha256=hashlib.sha256(goal).hexdigest(),
+    )
+    return train(checkpoint=start, goal=goal, replay=wanted, parent_id="job_" + "0" * 26, **change)
+
+
+def planted(data: bytes) -> bytes:
+    """The same checkpoint but for the lowest bit of one number of the adapter: whole in itself, and wrong."""
+    progress, tensors = unpack(data)
+    name = next(name for name in tensors if name.startswith("adapter/"))
+    tensors[name].view(torch.int32).view(-1)[0] ^= 1
+    return Snapshot.of(progress, tensors).pack(account_of(data))
+
+
+class TestAReplay:
+    def test_from_one_checkpoint_meets_the_digest_of_the_next_and_leaves_no_file(self, train: Train) -> None:
+        job = train()
+        told = replay(train, job.data(2), job.data(4))
+        assert told.end.found_sha256 == job.files("checkpoint")[4].sha256
+        assert [said for said in told.said if isinstance(said, pipe.FileMade)] == []
+        assert told.steps() == [3, 4]
+        assert told.end.training_nfe * 3 == job.end.training_nfe, "its own cost: 2 of 6 steps"
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"checkpoint_every": 1},
+            {"samples": {"every": 1, "num_inference_steps": 2}},
+            {"max_seconds": 1e-3},
+            {"validation": {"every": 3, "num_inference_steps": 2}},
+        ],
+        ids=["checkpoint_every", "samples", "max_seconds", "validation"],
+    )
+    def test_is_not_disturbed_by_what_else_its_recipe_says(self, train: Train, change: dict[str, Any]) -> None:
+        whole = {name: value for name, value in change.items() if name == "validation"}
+        job = train(**whole)
+        assert replay(train, job.data(2), job.data(4), **change).end.found_sha256 == job.files("checkpoint")[4].sha256
+
+    @pytest.mark.parametrize(
+        "ends", [{}, {"max_nfe": 40}, {"max_seconds": 3.0}], ids=["completed", "max_nfe", "max_seconds"]
+    )
+    def test_meets_the_last_checkpoint_however_the_job_ended(
+        self, train: Train, monkeypatch: pytest.MonkeyPatch, ends: dict[str, Any]
+    ) -> None:
+        """A last step is validated whatever its number; a replay must know that it is the last."""
+        monkeypatch.setattr(Teller, "seconds", property(lambda teller: float(teller._step)))  # a second a step
+        validated = {"validation": {"every": 100, "num_inference_steps": 2}}
+        job = train(**validated, **ends, checkpoint_every=1, steps=5)
+        last = max(job.files("checkpoint"))
+        assert (job.end.reason == "completed") == (last == 5) == (ends == {})
+        told = replay(train, job.data(last - 1), job.data(last), **validated, **ends, steps=5)
+        assert told.end.found_sha256 == job.files("checkpoint")[last].sha256
+
+    @pytest.mark.parametrize("where", ["start", "goal"])
+    def test_notices_one_planted_bit_on_either_side(self, train: Train, where: str) -> None:
+        job = train()
+        start, goal = job.data(2), job.data(4)
+        if where == "start":
+            start = planted(start)
+        else:
+            goal = planted(goal)
+        assert replay(train, start, goal).end.found_sha256 != hashlib.sha256(goal).hexdigest()
+
+    def test_compares_states_not_clocks(self, train: Train) -> None:
+        """The job took its time on another machine, as its account says: the bits are what is claimed."""
+        job = train()
+        progress, tensors = unpack(job.data(4))
+        account = account_of(job.data(4)) | {"seconds": 1e6, "hardware": None}
+        goal = Snapshot.of(progress, tensors).pack(account)
+        assert replay(train, job.data(2), goal).end.found_sha256 == hashlib.sha256(goal).hexdigest()
+
+    def test_whose_goal_lies_beyond_the_end_says_so(self, train: Train) -> None:
+        job = train()
+        with pytest.raises(JobFailure) as failure:
+            replay(train, job.data(2), job.data(6), steps=4)
+        assert failure.value.code == "replay_too_short"
+
+    def test_without_its_checkpoint_is_refused(self, train: Train) -> None:
+        wanted = Replay(checkpoint_step=2, checkpoint_fence=1, to_step=4, expected_sha256="0" * 64)
+        with pytest.raises(JobFailure) as failure:
+            train(replay=wanted)
+        assert failure.value.code == "no_replay"
+
+
+class TestABudget:
+    def test_of_nfe_ends_the_job_at_the_step_that_reaches_it_with_its_adapter(self, train: Train) -> None:
+        per_step = train(steps=1).end.training_nfe
+        told = train(max_nfe=2 * per_step + 1)
+        assert (told.end.step, told.end.reason, told.end.stopped) == (3, "max_nfe", None)
+        assert set(told.files("checkpoint")) == {2, 3}
+        assert list(told.files("adapter")) == [3]
+
+    def test_of_seconds_ends_the_job_after_a_step_with_its_adapter(self, train: Train) -> None:
+        told = train(max_seconds=1e-3)
+        assert told.end.reason == "max_seconds"
+        assert told.steps() == [1]
+        assert list(told.files("adapter")) == [told.end.step]
+
+    def test_of_seconds_counts_those_of_earlier_attempts(self, train: Train) -> None:
+        first = train(steps=6)
+        progress, tensors = unpack(first.data(2))
+        for seconds, reason in ((0.0, "completed"), (3600.0, "max_seconds")):
+            account = account_of(first.data(2)) | {"seconds": seconds}
+            told = train(checkpoint=Snapshot.of(progress, tensors).pack(account), max_seconds=3600.0)
+            assert told.end.reason == reason
+            assert told.steps() == ([3, 4, 5, 6] if reason == "completed" else [])
+
+    def test_is_no_budget_of_the_natural_end(self, train: Train) -> None:
+        assert train(steps=1).end.reason == "completed"
+
+    def test_spent_seconds_grow_from_checkpoint_to_checkpoint(self, train: Train) -> None:
+        told = train()
+        spent = [Account.read(account_of(told.data(step))).seconds for step in (2, 4, 6)]
+        assert 0 < spent[0] < spent[1] < spent[2]
