@@ -88,6 +88,8 @@ class TestKeys:
 
 
 @pytest.mark.parametrize("kind", ["sd3", "flux-dev"])
-def test_transformers_have_no_such_layout(kind: str, load_kind: LoadKind) -> None:
+def test_a_transformer_s_file_has_diffusers_keys_and_no_other(kind: str, load_kind: LoadKind) -> None:
     family = load_kind(kind)
-    assert family.export_kohya(family.add_adapter(4, ["attention"], seed=0)) is None
+    tensors = family.add_adapter(4, ["attention"], seed=0)
+    assert safetensors.torch.load(family.export(tensors)).keys() == {f"transformer.{name}" for name in tensors}
+    assert family.export_kohya(tensors) is None
