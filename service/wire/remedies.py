@@ -131,6 +131,8 @@ def _pattern(fault: Fault) -> str:
         return "use the id that POST /files gave: file_ and 26 characters"
     if "a-z0-9._-" in pattern:
         return "use 1 to 64 lower-case letters, digits, '.', '_' or '-', with a letter or digit at both ends"
+    if "A-Za-z0-9._=/-" in pattern:
+        return "use 1 to 63 letters, digits, '.', '_', '=', '/' or '-', a letter or digit first"
     return f"match the pattern {pattern}"
 
 

@@ -11,6 +11,7 @@ from service.wire.guard import MAX_BODY
 from tests.service.running import KEY
 
 METHOD = {"type": "sharpening-rlhf"}
+SFT = {"type": "sharpening-sft"}
 CLIP = {"type": "clip", "model": "shapes-clip"}
 NO_FILE = "file_" + "0" * 26
 NO_JOB = "job_" + "0" * 26
@@ -66,6 +67,19 @@ REFUSALS: dict[str, Refusal] = {
     "an unknown file": create({"prompts": ..., "prompts_file": NO_FILE}, "unknown_file", "prompts_file", "upload it first: POST /files"),
     "a path for a file": create({"prompts": ..., "prompts_file": "/etc/passwd"}, INVALID, "prompts_file", "use the id that POST /files gave"),
     "a URL for a file": create({"prompts": ..., "prompts_file": "http://127.0.0.1/x"}, INVALID, "prompts_file", "use the id that POST /files gave"),
+    "pictures for a method without use for them": create(
+        {"images_file": NO_FILE}, INVALID, "images_file", "leave it out, or choose the method sharpening-sft"
+    ),
+    "neither prompts nor pictures": create({"prompts": ..., "method": SFT}, INVALID, "prompts", "give either prompts or prompts_file, or images_file"),
+    "unknown pictures": create({"method": SFT, "images_file": NO_FILE}, "unknown_file", "images_file", "upload it first: POST /files"),
+    "a path for pictures": create({"method": SFT, "images_file": "../a.zip"}, INVALID, "images_file", "use the id that POST /files gave"),
+    "noisings without pictures": create(
+        {"method": {**SFT, "selection_among": "noisings"}}, "prompt_without_picture", "method.selection_among", "name an archive of pictures"
+    ),
+    "an unknown adapter to begin with": create({"start_adapter": "red@2"}, "unknown_adapter", "start_adapter", "use the name, or name@version"),
+    "a path for an adapter to begin with": create({"start_adapter": "/tmp/a.safetensors"}, "unknown_adapter", "start_adapter", "use the name"),
+    "a base model for an adapter to begin with": create({"start_adapter": "shapes"}, "unknown_adapter", "start_adapter", "use the name"),
+    "an empty name of an adapter to begin with": create({"start_adapter": ""}, INVALID, "start_adapter", "send 1 to 128 characters"),
     "an unknown base model": create({"base_model": "sd3"}, "unknown_base_model", "base_model", "use one of the operator's catalogue: shapes"),
     "a path for a base model": create({"base_model": "/models/sd15"}, "unknown_base_model", "base_model", "use one of"),
     "a path upwards for a base model": create({"base_model": "../base"}, "unknown_base_model", "base_model", "use one of"),
@@ -88,6 +102,16 @@ REFUSALS: dict[str, Refusal] = {
     "half a candidate": create({"method": {**METHOD, "candidates": 2.5}}, INVALID, "method.candidates", "send a whole number"),
     "a learning rate of 0": create({"method": {**METHOD, "learning_rate": 0}}, INVALID, "method.learning_rate", "send a number, more than 0"),
     "a negative beta": create({"method": {**METHOD, "beta": -1}}, INVALID, "method.beta", "beta must be"),
+    "a beta of 0": create({"method": {**METHOD, "beta": 0}}, INVALID, "method.beta", "beta must be"),
+    "a rival's beta of 0": create({"method": {"type": "diffusion-dpo", "beta": 0}}, INVALID, "method.beta", "beta must be"),
+    "one candidate of pictures": create({"method": {**SFT, "candidates": 1}}, INVALID, "method.candidates", "send a whole number, 2 or more"),
+    "a walk longer than the noise that is left": create(
+        {"method": {**METHOD, "states": "renoised", "walk_steps": 4, "trajectory_length": 2}},
+        INVALID, "method.trajectory_length", "a walk has one state per step",
+    ),
+    "a walk from pictures longer than the noise that is left": create(
+        {"method": {**SFT, "walk_steps": 8}}, INVALID, "method.trajectory_length", "a walk has one state per step"
+    ),
     "a trajectory longer than its rollout": create(
         {"method": {**METHOD, "trajectory_length": 11}}, INVALID, "method.trajectory_length", "a walk has one state per step"
     ),
@@ -122,6 +146,26 @@ REFUSALS: dict[str, Refusal] = {
     "another's characters in a job's id": Refusal("get", {"id": "jøb\0" * 99}, "not_found", status=404),
     "cancelling an unknown job": Refusal("cancel", {"id": NO_JOB}, "not_found", status=404),
     "cancelling a finished job": Refusal("cancel", {"id": FINISHED}, "invalid_transition", status=409),
+    "pausing an unknown job": Refusal("pause", {"id": NO_JOB}, "not_found", status=404),
+    "pausing a finished job": Refusal("pause", {"id": FINISHED}, "cannot_pause", status=409),
+    "resuming an unknown job": Refusal("resume", {"id": NO_JOB}, "not_found", status=404),
+    "resuming a failed job": Refusal("resume", {"id": FINISHED}, "cannot_resume", status=409),
+    "retrying an unknown job": Refusal("retry", {"id": NO_JOB}, "not_found", status=404),
+    "cloning an unknown job": Refusal("clone", {"id": NO_JOB}, "not_found", status=404),
+    "cloning with an unknown field": Refusal("clone", {"id": FINISHED, "stps": 3}, INVALID, "stps", "remove it, or did you mean steps?"),
+    "cloning with no steps": Refusal("clone", {"id": FINISHED, "steps": 0}, INVALID, "steps", "send a whole number, 1 or more"),
+    "cloning with half a candidate": Refusal("clone", {"id": FINISHED, "method": {"candidates": 2.5}}, INVALID, "method.candidates", "send a whole number"),
+    "cloning without a reward": Refusal("clone", {"id": FINISHED, "reward": None}, INVALID, "reward", "add it: What is searched for"),
+    "cloning onto an unknown base model": Refusal("clone", {"id": FINISHED, "base_model": "sd3"}, "unknown_base_model", "base_model", "use one of"),
+    "certifying an unknown job": Refusal("certificate", {"id": NO_JOB}, "not_found", status=404),
+    "certifying a job without checkpoints": Refusal("certificate", {"id": FINISHED}, "too_few_checkpoints", status=409),
+    "certifying no steps": Refusal("certificate", {"id": FINISHED, "steps": 0}, INVALID, "steps", "send a whole number, 1 or more"),
+    "certifying with too high a priority": Refusal("certificate", {"id": FINISHED, "priority": 11}, INVALID, "priority", "send a whole number, -10 or more"),
+    "a budget of no seconds": create({"max_seconds": 0.0}, INVALID, "max_seconds", "send a number, more than 0"),
+    "a budget of no calls": create({"max_nfe": 0}, INVALID, "max_nfe", "send a whole number, 1 or more"),
+    "a need of no memory": create({"needs": {"memory_gib": 0.0}}, INVALID, "needs.memory_gib", "send a number, more than 0"),
+    "a label of two words": create({"needs": {"labels": ["two words"]}}, INVALID, "needs.labels.0", "use 1 to 63 letters, digits"),
+    "a list of an unknown kind": Refusal("list", {"kind": "both"}, INVALID, "kind", "choose sharpening or certificate"),
     "following an unknown job": Refusal("follow", {"id": NO_JOB}, "not_found", status=404),
     "following from before the first": Refusal("follow", {"id": FINISHED, "after": -1}, INVALID, "after", "send a number, 0 or more"),
     "a page of none": Refusal("list", {"limit": 0}, INVALID, "limit", "send a number, 1 or more"),

@@ -39,6 +39,10 @@ class Gateway:
     def post_file(self, content: bytes, name: str = "prompts.txt") -> Response:
         return self.client.post("/files", files={"file": (name, content)})
 
+    def act(self, job: str, verb: str, body: dict[str, Any] | None = None) -> Response:
+        """POST /jobs/{job}/{verb}, with a body where one is given."""
+        return self.client.post(f"/jobs/{job}/{verb}", **({} if body is None else {"json": body}))
+
     def get(self, path: str, **given: Any) -> Response:
         return self.client.get(path, **given)
 
@@ -90,6 +94,13 @@ _VERBS: dict[str, Callable[[Gateway, dict[str, Any], dict[str, str]], Response]]
     "create": lambda gateway, given, headers: gateway.post_job(given, **headers),
     "get": lambda gateway, given, headers: gateway.get(_job(given), headers=headers),
     "cancel": lambda gateway, given, headers: gateway.client.post(_job(given, "/cancel"), headers=headers),
+    "pause": lambda gateway, given, headers: gateway.client.post(_job(given, "/pause"), headers=headers),
+    "resume": lambda gateway, given, headers: gateway.client.post(_job(given, "/resume"), headers=headers),
+    "retry": lambda gateway, given, headers: gateway.client.post(_job(given, "/retry"), headers=headers),
+    "clone": lambda gateway, given, headers: gateway.client.post(_job(given, "/clone"), json=given, headers=headers),
+    "certificate": lambda gateway, given, headers: gateway.client.post(
+        _job(given, "/certificate"), json=given, headers=headers
+    ),
     "follow": lambda gateway, given, headers: gateway.get(_job(given, "/events"), params=given, headers=headers),
     "list": lambda gateway, given, headers: gateway.get("/jobs", params=given, headers=headers),
     "model": lambda gateway, given, headers: gateway.get(f"/models/{given['name']}", headers=headers),

@@ -1,9 +1,11 @@
-"""POST, GET, list, cancel, events."""
+"""POST, GET, list; cancel and the other verbs; clone, certificate; events."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.domain.artifacts import Kind
 from service.domain.jobs import JobError, Progress
 from service.operations.attempts import Attempts
 from tests.service.rest.calls import OFFERS, Gateway
@@ -133,6 +135,7 @@ class TestList:
             ("limit=101", "limit", "send a number, at most 100"),
             ("limit=ten", "limit", "send a whole number"),
             ("state=done", "state", "choose queued, running, pausing"),
+            ("kind=both", "kind", "choose sharpening or certificate"),
             ("cursor=nonsense", "cursor", "pass the next_cursor"),
             ("stat=queued", "stat", "remove it"),
         ],
@@ -161,6 +164,102 @@ class TestCancel:
 
     def test_of_no_job_is_404(self, gateway: Gateway) -> None:
         assert gateway.client.post("/jobs/job_1/cancel").status_code == 404
+
+
+class TestVerbs:
+    """What each does to a job: tests/service/operations/test_verbs.py."""
+
+    def test_pause_resume_and_retry_answer_with_the_job(self, gateway: Gateway, attempts: Attempts) -> None:
+        job = gateway.new_job()
+        claim = attempts.claim("w1", None, OFFERS)
+        assert claim is not None
+        assert gateway.act(job, "pause").json()["state"] == "pausing"
+        attempts.stopped(claim.job.id, claim.job.fence, "paused")
+        answer = gateway.act(job, "resume")
+        assert (answer.status_code, answer.json()["state"]) == (200, "queued")
+        claim = attempts.claim("w1", None, OFFERS)
+        assert claim is not None
+        attempts.fail(claim.job.id, claim.job.fence, JobError("nan", "NaN."), cause="nan", retry=False)
+        answer = gateway.act(job, "retry")
+        assert (answer.json()["state"], answer.json()["error"]) == ("queued", None)
+
+    def test_in_another_state_are_409_with_a_code_and_the_remedy(self, gateway: Gateway) -> None:
+        job = gateway.new_job()
+        for verb, remedy in (
+            ("pause", "once it runs"),
+            ("resume", "it goes on already"),
+            ("retry", "it goes on already"),
+        ):
+            answer = gateway.act(job, verb)
+            assert (answer.status_code, answer.json()["code"]) == (409, f"cannot_{verb}")
+            assert answer.json()["detail"].endswith(remedy)
+
+    @pytest.mark.parametrize("verb", ["pause", "resume", "retry", "clone", "certificate"])
+    def test_of_no_job_are_404(self, gateway: Gateway, verb: str) -> None:
+        for job in ("job_1", "job_" + "0" * 26):
+            assert gateway.act(job, verb).status_code == 404
+
+
+class TestClone:
+    def test_is_a_new_job_at_its_own_place(self, gateway: Gateway) -> None:
+        job = gateway.new_job({"metadata": {"run": "1"}})
+        answer = gateway.act(job, "clone", {"steps": 3, "method": {"candidates": 4}})
+        twin = answer.json()
+        assert (answer.status_code, answer.headers["Location"]) == (201, f"/jobs/{twin['id']}")
+        assert (twin["parent_id"], twin["kind"], twin["metadata"]) == (job, "sharpening", {"run": "1"})
+        assert (twin["recipe"]["steps"], twin["recipe"]["method"]["candidates"]) == (3, 4)
+
+    def test_needs_no_body(self, gateway: Gateway) -> None:
+        job = gateway.new_job({"seed": 5})
+        assert gateway.client.post(f"/jobs/{job}/clone").json()["recipe"]["seed"] == 5
+
+    def test_is_refused_in_every_place_of_the_whole_request(self, gateway: Gateway) -> None:
+        job = gateway.new_job()
+        answer = gateway.act(job, "clone", {"steps": 0, "nonsense": 1, "lora": {"rank": 999}, "prompts": None})
+        assert answer.status_code == 422
+        assert {each["path"] for each in answer.json()["errors"]} >= {"steps", "nonsense", "lora.rank"}
+        assert gateway.job_count() == 1
+
+    @pytest.mark.parametrize(
+        ("body", "content_type", "status"),
+        [(b"[]", "application/json", 422), (b'{"a": NaN}', "application/json", 422), (b"{}", "text/plain", 415)],
+    )
+    def test_takes_one_json_object(self, gateway: Gateway, body: bytes, content_type: str, status: int) -> None:
+        path = f"/jobs/{gateway.new_job()}/clone"
+        assert gateway.client.post(path, content=body, headers={"Content-Type": content_type}).status_code == status
+
+
+class TestCertificate:
+    def test_is_a_job_of_its_kind(self, gateway: Gateway, attempts: Attempts, tmp_path: Path) -> None:
+        job = gateway.new_job()
+        claim = attempts.claim("w1", None, OFFERS)
+        assert claim is not None
+        for step in (10, 20):
+            (tmp_path / "state").write_text(str(step))
+            attempts.keep(
+                claim.job.id, claim.job.fence, step, Kind.CHECKPOINT, f"checkpoint-{step}", tmp_path / "state"
+            )
+        made = gateway.act(job, "certificate", {"from_step": 10, "steps": 10}).json()
+        assert (made["kind"], made["parent_id"], made["progress"]["steps"]) == ("certificate", job, 20)
+        assert (made["recipe"]["priority"], made["certificate"]) == (-5, None)
+        assert [each["id"] for each in gateway.get("/jobs?kind=certificate").json()["data"]] == [made["id"]]
+        claim = attempts.claim("w1", None, OFFERS)
+        assert claim is not None
+        attempts.certify(claim.job.id, claim.job.fence, found_sha256="f" * 64, training_nfe=8, training_fe=9.5)
+        found = gateway.get(f"/jobs/{made['id']}").json()["certificate"]
+        assert found == {
+            "job": made["id"], "from_step": 10, "to_step": 20, "expected_sha256": found["expected_sha256"],
+            "found_sha256": "f" * 64, "holds": False,
+        }  # fmt: skip
+        assert gateway.get(f"/jobs/{job}").json()["certificates"] == [found]
+
+    def test_of_a_job_without_checkpoints_is_409(self, gateway: Gateway) -> None:
+        answer = gateway.client.post(f"/jobs/{gateway.new_job()}/certificate")
+        assert (answer.status_code, answer.json()["code"]) == (409, "too_few_checkpoints")
+
+    def test_of_steps_below_one_is_refused(self, gateway: Gateway) -> None:
+        answer = gateway.act(gateway.new_job(), "certificate", {"steps": 0, "from": 3})
+        assert {each["path"] for each in answer.json()["errors"]} == {"steps", "from"}
 
 
 class TestEvents:

@@ -69,10 +69,14 @@ class Rpc:
                 if refusal.idempotency_key is not None:
                     request.idempotency_key = refusal.idempotency_key
                 call, asked = self.jobs.Create, request
-            case "get":
-                call, asked = self.jobs.Get, jobs_pb2.JobsGetRequest(**given)
-            case "cancel":
-                call, asked = self.jobs.Cancel, jobs_pb2.JobsCancelRequest(**given)
+            case "get" | "cancel" | "pause" | "resume" | "retry":
+                name = refusal.verb.capitalize()
+                call, asked = getattr(self.jobs, name), getattr(jobs_pb2, f"Jobs{name}Request")(**given)
+            case "clone":
+                call, asked = self.jobs.Clone, jobs_pb2.JobsCloneRequest(id=given.pop("id"))
+                asked.overrides.update(given)
+            case "certificate":
+                call, asked = self.jobs.Certificate, message_of(given, jobs_pb2.JobsCertificateRequest())
             case "follow":
                 call, asked = self.jobs.Watch, jobs_pb2.JobsWatchRequest(**given)
             case "list":

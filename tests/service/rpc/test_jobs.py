@@ -1,21 +1,25 @@
-"""Create, Get, List, Cancel over each database; the proto says what the shapes say."""
+"""Every plain method of Jobs over each database; the proto says what the shapes say."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict
 from strop.v1 import jobs_pb2, models_pb2, problems_pb2, rewards_pb2
 
+from service.domain.artifacts import Kind
 from service.domain.ids import JobId
 from service.domain.jobs import JobError, Progress, State
 from service.domain.methods import METHODS
 from service.domain.principals import LOCAL
 from service.domain.recipes import JobRequest, Lora, Needs, Recipe, Samples, Validation
 from service.domain.rewards import REWARDS
+from service.domain.verbs import CANCEL
+from service.operations import once
 from service.rpc import messages
 from service.wire import problems, shapes
 from tests.service.rest.calls import GOOD
-from tests.service.rpc.calls import Rpc, Serving, key_of
+from tests.service.rpc.calls import Rpc, Serving, key_of, message_of, refused
 from tests.service.world import World
 
 FULL: dict[str, Any] = {
@@ -112,7 +116,8 @@ class TestReading:
         }
         (attempt,) = told["attempts"]
         assert (attempt["worker"], attempt["cause"]) == ("w1", "out_of_memory")
-        assert attempt["started_at"] == by_rest["attempts"][0]["started_at"]
+        began = by_rest["attempts"][0]["started_at"]
+        assert datetime.fromisoformat(attempt["started_at"]) == datetime.fromisoformat(began)
         assert told["recipe"]["base"] == by_rest["recipe"]["base"]
 
     def test_pages_lead_through_all_newest_first(self, rpc: Rpc, world: World) -> None:
@@ -138,6 +143,65 @@ class TestReading:
         for _ in range(2):
             answer = rpc.jobs.Cancel(jobs_pb2.JobsCancelRequest(id=job.id), metadata=key_of())
             assert answer.job.state == jobs_pb2.JOB_STATE_CANCELLED
+
+
+def keyed(key: str) -> Any:
+    return (*key_of(), ("idempotency-key", key))
+
+
+class TestVerbs:
+    """What each does to a job: tests/service/operations/test_verbs.py; who refuses what: tests/service/refusals.py."""
+
+    def test_pause_resume_and_retry_answer_with_the_job_and_again_under_their_key(
+        self, serving: Serving, world: World
+    ) -> None:
+        jobs, job = serving.rpc.jobs, world.run()
+        steps = (
+            (jobs.Pause, jobs_pb2.JobsPauseRequest(id=job.id), jobs_pb2.JOB_STATE_PAUSING),
+            (jobs.Resume, jobs_pb2.JobsResumeRequest(id=job.id), jobs_pb2.JOB_STATE_QUEUED),
+            (jobs.Retry, jobs_pb2.JobsRetryRequest(id=job.id), jobs_pb2.JOB_STATE_QUEUED),
+        )
+        for place, (call, request, state) in enumerate(steps):
+            answers = [call(request, metadata=keyed(f"k{place}")) for _ in range(2)]
+            assert [(each.job.state, each.replayed) for each in answers] == [(state, False), (state, True)]
+            if place == 0:
+                world.attempts.stopped(job.id, job.fence, "paused")
+            elif place == 1:
+                job = world.claim_of(job).job
+                world.attempts.fail(job.id, job.fence, JobError("x", "x"), cause="x", retry=False)
+
+    def test_clone_and_certificate_make_one_job_under_one_key(self, serving: Serving, world: World) -> None:
+        job = world.run(seed=7)
+        for step in (10, 20):
+            name = f"checkpoint-{step}"
+            world.attempts.keep(job.id, job.fence, step, Kind.CHECKPOINT, name, world.file(name.encode()))
+        clone = jobs_pb2.JobsCloneRequest(id=job.id)
+        clone.overrides.update({"steps": 3, "metadata": {"run": "2"}})
+        certificate = jobs_pb2.JobsCertificateRequest(id=job.id, steps=10)
+        for call, request, kind in (
+            (serving.rpc.jobs.Clone, clone, "sharpening"),
+            (serving.rpc.jobs.Certificate, certificate, "certificate"),
+        ):
+            first, again = (call(request, metadata=keyed(kind)) for _ in range(2))
+            assert (first.job.id, first.replayed, again.replayed) == (again.job.id, False, True)
+            assert (first.job.kind, first.job.parent_id) == (kind, job.id)
+        assert len(world.jobs.list(LOCAL).items) == 3
+
+    def test_a_key_is_one_whether_it_comes_as_field_or_as_metadata(self, serving: Serving) -> None:
+        request = message_of(GOOD, jobs_pb2.JobsCreateRequest())
+        first = serving.rpc.jobs.Create(request, metadata=keyed("k"))
+        request.idempotency_key = "k"
+        for metadata in (key_of(), keyed("k")):
+            again = serving.rpc.jobs.Create(request, metadata=metadata)
+            assert (again.job.id, again.replayed) == (first.job.id, True)
+        told = refused(serving.rpc.jobs.Create, request, keyed("another"))
+        assert (told.problem["code"], told.violations.keys()) == ("invalid_idempotency_key", {"Idempotency-Key"})
+
+    def test_a_key_means_the_same_verb_on_both_faces(self, serving: Serving, world: World) -> None:
+        job = world.post()
+        world.jobs.ask(LOCAL, job.id, CANCEL, once.keyed("k", f"/jobs/{job.id}/cancel"))
+        answer = serving.rpc.jobs.Cancel(jobs_pb2.JobsCancelRequest(id=job.id), metadata=keyed("k"))
+        assert answer.replayed
 
 
 class TestWhatCallersMayName:
