@@ -29,13 +29,13 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Over all attempts that led to the checkpoint. `late`: training ended there because its seconds were used up.
+    """Over all attempts that led to the checkpoint. `spent`: training ended there because a budget was used up.
 
     `best_step` is the checkpoint with the best score: the newest validation's reward, or the smoothed mean reward.
     """
 
     seconds: float = 0.0
-    late: bool = False
+    spent: bool = False
     smoothed: float | None = None
     validated: float | None = None
     best_step: int | None = None

@@ -19,10 +19,9 @@ NEVER = 100_000
 
 
 def quiet(recipe: Recipe) -> Recipe:
-    """The same training without what only shows it: neither samples nor checkpoints between change the state."""
-    return recipe.model_copy(
-        update={"samples": recipe.samples.model_copy(update={"every": 0}), "checkpoint_every": NEVER}
-    )
+    """The same training without what only shows or bounds it: samples, checkpoints between and budgets change no state."""
+    samples = recipe.samples.model_copy(update={"every": 0})
+    return recipe.model_copy(update={"samples": samples, "checkpoint_every": NEVER, "max_nfe": None})
 
 
 class Replay:
@@ -31,7 +30,7 @@ class Replay:
     def __init__(self, say: Say, stop: AskedToStop, *, to_step: int, device: str, start: bytes, goal: bytes) -> None:
         self._say, self._stop, self._to_step, self._device = say, stop, to_step, device
         self._account = account_of(goal)
-        self._late = Account.read(self._account).late
+        self._is_last = Account.read(self._account).spent
         began, _ = unpack(start)
         self._nfe, self._fe = began.counts.nfe, began.counts.fe(began.backward_cost)
         self._step, self._spent = began.step, (0, 0.0)
@@ -41,8 +40,8 @@ class Replay:
         return self._step == self._to_step
 
     def is_out_of_time(self) -> bool:
-        """A training that ended for its seconds had its last step there; a replay has none."""
-        return self._late and self.wants_checkpoint()
+        """A training whose budget was spent had its last step there, which is validated whatever its number."""
+        return self._is_last and self.wants_checkpoint()
 
     def tell(self, events: Iterator[Event]) -> None:
         for event in events:

@@ -68,6 +68,7 @@ def _driver(  # noqa: PLR0917 — what a training is told with
         stop,
         steps=recipe.steps,
         max_seconds=recipe.max_seconds,
+        max_nfe=recipe.max_nfe,
         device=_name(device),
         hardware=hardware_of(device),
         account=Account.read(account_of(checkpoint)) if checkpoint else Account(),

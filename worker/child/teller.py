@@ -42,20 +42,21 @@ class Teller:
         *,
         steps: int,
         max_seconds: float | None,
+        max_nfe: int | None,
         device: str,
         hardware: Hardware,
         account: Account,
         clock: Callable[[], float] = monotonic,
         write: Write = write_whole,
     ) -> None:
-        self._scratch, self._steps, self._max_seconds = scratch, steps, max_seconds
+        self._scratch, self._steps, self._max_seconds, self._max_nfe = scratch, steps, max_seconds, max_nfe
         self._device, self._hardware, self._account = device, hardware, account
         self._voice, self._stop, self._clock, self._write_whole = say, stop, clock, write
         self._beside, self._speaking, self._is_over = Beside(), Lock(), False
         self._began, self._before = clock(), account.seconds
         self._moments: deque[float] = deque(maxlen=_PACE_STEPS + 1)
         self._spent = (0, 0.0)
-        self._step = 0
+        self._step, self._is_late = 0, False
 
     @property
     def seconds(self) -> float:
@@ -67,9 +68,8 @@ class Teller:
         return asked is not None and asked.checkpoint
 
     def is_out_of_time(self) -> bool:
-        late = self._max_seconds is not None and self.seconds >= self._max_seconds
-        self._account = replace(self._account, late=late)
-        return late
+        self._is_late = self._max_seconds is not None and self.seconds >= self._max_seconds
+        return self._is_late
 
     def tell(self, events: Iterator[Event]) -> None:
         """Drive the loop to its end, or to the step boundary at which a Stop is obeyed."""
@@ -112,7 +112,8 @@ class Teller:
                 self._say(pipe.Report("job.validation", event.step, data))
             case Checkpointed():
                 self._account = self._account.after_checkpoint(event.step)
-                now = replace(self._account, seconds=self.seconds, hardware=self._hardware)
+                spent = self._is_late or (self._max_nfe is not None and self._spent[0] >= self._max_nfe)
+                now = replace(self._account, seconds=self.seconds, spent=spent, hardware=self._hardware)
                 self._beside.do(partial(self._tell_checkpoint, event.step, event.snapshot, now))
             case Finished():
                 self._beside.finish()

@@ -121,9 +121,10 @@ class TestAReplay:
             {"checkpoint_every": 1},
             {"samples": {"every": 1, "num_inference_steps": 2}},
             {"max_seconds": 1e-3},
+            {"max_nfe": 1},
             {"validation": {"every": 3, "num_inference_steps": 2}},
         ],
-        ids=["checkpoint_every", "samples", "max_seconds", "validation"],
+        ids=["checkpoint_every", "samples", "max_seconds", "max_nfe", "validation"],
     )
     def test_is_not_disturbed_by_what_else_its_recipe_says(self, train: Train, change: dict[str, Any]) -> None:
         whole = {name: value for name, value in change.items() if name == "validation"}
@@ -142,7 +143,7 @@ class TestAReplay:
         job = train(**validated, **ends, checkpoint_every=1, steps=5)
         last = max(job.files("checkpoint"))
         assert (job.end.reason == "completed") == (last == 5) == (ends == {})
-        told = replay(train, job.data(last - 1), job.data(last), **validated, **ends, steps=5)
+        told = replay(train, job.data(last - 1), job.data(last), **validated, steps=5)
         assert told.end.found_sha256 == job.files("checkpoint")[last].sha256
 
     @pytest.mark.parametrize("where", ["start", "goal"])

@@ -62,7 +62,7 @@ class Stage:
     def teller(self, account: Account | None = None, max_seconds: float | None = None) -> Teller:
         return Teller(
             self.scratch, self.say, lambda: self.stop,
-            steps=9, max_seconds=max_seconds, device="cpu", hardware=HERE, account=account or Account(),
+            steps=9, max_seconds=max_seconds, max_nfe=None, device="cpu", hardware=HERE, account=account or Account(),
             clock=lambda: self.now, write=self.write,
         )  # fmt: skip
 
