@@ -13,6 +13,8 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -21,6 +23,7 @@ from service.adapters import db, storage, weights
 from service.domain import drawing
 from service.domain.errors import StropError
 from service.operations.attempts import Attempts
+from service.operations.retention import DAY, Keep
 from service.operations.steward import chores, keep_house, pulse_of
 from service.rest import face
 from service.wire.listening import refuse_taken_port
@@ -64,7 +67,9 @@ def steward(arguments: argparse.Namespace) -> int:
     stop = Event()
     for asked in (signal.SIGTERM, signal.SIGINT):
         signal.signal(asked, lambda *_: stop.set())
-    todo = chores(database, attempts, lease_seconds=chosen.lease_seconds)
+    keep = Keep(chosen.keep_checkpoints_days * DAY, chosen.keep_events_days * DAY, chosen.keep_uploads_days * DAY)
+    clock = partial(datetime.now, UTC)
+    todo = chores(database, store, attempts, keep, clock, lease_seconds=chosen.lease_seconds)
     pulse = pulse_of(todo)
     with telemetry.served(pulse, chosen.steward_health_port):
         keep_house(todo, stop, pulse)

@@ -56,7 +56,11 @@ class ManifestFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What an adapter is and where it came from. Holds no version: that is given in the finishing transaction."""
+    """What an adapter is and where it came from. Holds no version: that is given in the finishing transaction.
+
+    `files` are kept as long as the manifest. `checkpoints` says what the digest of the training's state was at each that was
+    left at the end; their files are removed some days later, and nothing here rests on them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -78,6 +82,7 @@ class Manifest(BaseModel):
     training_nfe: int
     training_fe: float
     files: tuple[ManifestFile, ...]
+    checkpoints: tuple[ManifestFile, ...] = ()
 
     def canonical(self) -> bytes:
         """The bytes whose SHA-256 is the manifest's: sorted keys, no spare blanks."""

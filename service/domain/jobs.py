@@ -148,9 +148,14 @@ class Job:
     """Counted attempts that ended badly since the submit or the last retry; hand-backs and pauses are not among them."""
 
 
+PER_STEP = frozenset({"job.step", "job.validation", "job.samples", "job.checkpoint", "job.log"})
+"""Types of events of which a job has many: the ones that are not kept for ever."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a job; numbered from 1 without gaps, never changed.
+    """Something that happened to a job; numbered from 1 without gaps, never changed. Long after the job's end what it said
+    of each step (PER_STEP) is removed; what stays keeps its number.
 
     Types: job.queued, job.started, job.ready, job.resumed, job.step, job.samples, job.checkpoint, job.log, job.requeued,
     job.pausing, job.paused, job.finalizing, job.cancelling, job.cancelled, job.failed, job.succeeded. Where a step was run twice, the highest fence counts.

@@ -5,7 +5,7 @@ different types: what only reads cannot write by mistake. Long work (uploads, ha
 Leases, back-off and time stamps use the database's clock, never this process's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -158,6 +158,25 @@ class IdempotencyWriter(IdempotencyReader, Protocol):
     def forget_old(self) -> int: ...
 
 
+class UpkeepReader(Protocol):
+    def named(self, keys: Collection[str]) -> set[str]:
+        """Those of the keys in the store that a row names."""
+
+    def fences(self, of: Collection[JobId]) -> dict[JobId, tuple[Fence, bool]]:
+        """Each job's fence, and whether an attempt owns it; jobs that are not there are left out."""
+
+    def replayed(self, job: JobId) -> set[tuple[int, Fence]]:
+        """(step, fence) of the job's checkpoints that certificates which have not ended begin with."""
+
+
+class UpkeepWriter(UpkeepReader, Protocol):
+    def expire_checkpoints(self, keep_seconds: float, jobs_at_most: int) -> list[Artifact]:
+        """Delete the rows of checkpoints of jobs that ended so long ago and have no certificate to run; returns them."""
+
+    def trim_events(self, keep_seconds: float, jobs_at_most: int) -> int:
+        """Delete what jobs that ended so long ago said of each step; returns of how many jobs."""
+
+
 class ReadUnit(Protocol):
     @property
     def jobs(self) -> JobReader: ...
@@ -171,6 +190,8 @@ class ReadUnit(Protocol):
     def adapters(self) -> AdapterReader: ...
     @property
     def idempotency(self) -> IdempotencyReader: ...
+    @property
+    def upkeep(self) -> UpkeepReader: ...
 
 
 class WriteUnit(Protocol):
@@ -186,6 +207,8 @@ class WriteUnit(Protocol):
     def adapters(self) -> AdapterWriter: ...
     @property
     def idempotency(self) -> IdempotencyWriter: ...
+    @property
+    def upkeep(self) -> UpkeepWriter: ...
 
 
 class Database(Protocol):
@@ -229,6 +252,12 @@ class Store(Protocol):
         """Deleting what is not there is no error."""
 
     def list(self, prefix: str) -> Iterator[str]: ...
+
+    def ages(self, prefix: str) -> Iterator[tuple[str, datetime]]:
+        """The same keys, each with the time at which it was last written, by the store's clock."""
+
+    def forget_half_done(self, before: datetime) -> int:
+        """Remove what writes that never came to their end left before then; returns how many."""
 
     def public_url(self, key: str, seconds: int) -> str | None:
         """A presigned link, where the operator made the store reachable; else None."""

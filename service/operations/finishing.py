@@ -55,8 +55,12 @@ def newest_adapter(kept: Sequence[Artifact]) -> Artifact:
 
 
 def write_manifest(store: Store, job: Job, kept: Sequence[Artifact], spent: Spent, code_version: str) -> StoredManifest:
-    """Store the manifest under this attempt's prefix. It lists, for each name, the file of the highest fence."""
+    """Store the manifest under this attempt's prefix. It lists, for each name, the file of the highest fence.
+
+    Checkpoints stand apart: they may go (service/operations/retention.py), while all other files stay.
+    """
     latest = {artifact.name: artifact for artifact in sorted(kept, key=lambda artifact: artifact.fence)}
+    lines = [_line(latest[name]) for name in sorted(latest)]
     recipe = job.recipe
     manifest = Manifest(
         job=job.id,
@@ -75,7 +79,8 @@ def write_manifest(store: Store, job: Job, kept: Sequence[Artifact], spent: Spen
         licence=recipe.base.licence,
         training_nfe=spent.nfe,
         training_fe=spent.fe,
-        files=tuple(_line(latest[name]) for name in sorted(latest)),
+        files=tuple(line for line in lines if line.kind is not Kind.CHECKPOINT),
+        checkpoints=tuple(line for line in lines if line.kind is Kind.CHECKPOINT),
     )
     key = f"jobs/{job.id}/{job.fence}/{MANIFEST}"
     with tempfile.TemporaryDirectory(prefix="strop-") as folder:

@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 from time import monotonic
 
 from service.domain.errors import StropError
-from service.domain.ports import Database
+from service.domain.ports import Clock, Database, Store
 from service.operations.attempts import Attempts
+from service.operations.retention import Keep, Sweep, expire_checkpoints, for_a_while, trim_events
 from service.telemetry import Pulse
 
 log = logging.getLogger(__name__)
@@ -25,10 +27,17 @@ class Chore:
     work: Callable[[], int]
 
 
-def chores(database: Database, attempts: Attempts, *, lease_seconds: float) -> tuple[Chore, ...]:
+def chores(
+    database: Database, store: Store, attempts: Attempts, keep: Keep, clock: Clock, *, lease_seconds: float
+) -> tuple[Chore, ...]:
+    """None takes much longer than a few seconds: what is more is left for the next turn."""
+    sweep = Sweep(database, store, keep, clock)
     return (
         Chore("reap attempts whose lease is over", lease_seconds / 3, attempts.reap),
         Chore("forget old idempotency keys", 600.0, lambda: forget_keys(database)),
+        Chore("remove old checkpoints", 600.0, lambda: for_a_while(partial(expire_checkpoints, database, store, keep))),
+        Chore("trim old events", 600.0, lambda: for_a_while(partial(trim_events, database, keep))),
+        Chore("remove what no row names from the store", 600.0, sweep.turn),
     )
 
 

@@ -1,11 +1,15 @@
 """Bringing a file into the store so that its row can be believed: upload, read back, compare."""
 
 import hashlib
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
-from service.domain.errors import Damaged
+from service.domain.artifacts import Artifact
+from service.domain.errors import Damaged, StropError
 from service.domain.ports import Store
 
+log = logging.getLogger(__name__)
 PIECE = 2**20
 
 
@@ -35,3 +39,12 @@ def fetch(store: Store, key: str, path: Path, sha256: str) -> None:
     if digest_of(path)[1] != sha256:
         path.unlink()
         raise Damaged(f"{key} does not match the digest that it was stored with")
+
+
+def discard(store: Store, gone: Sequence[Artifact]) -> None:
+    """Delete files whose rows are gone. A store that is away keeps them as orphans, which the steward finds later."""
+    for artifact in gone:
+        try:
+            store.delete(artifact.key)
+        except StropError as error:
+            log.warning("%s has no row any more, but the store keeps it for now: %s", artifact.key, error.message)

@@ -4,15 +4,12 @@ Rows go first, in one transaction under the attempt's fence; then the objects. W
 orphan, which the steward removes. Nothing that a row names is ever deleted.
 """
 
-import logging
 from collections.abc import Sequence
 
 from service.domain.artifacts import Artifact, Kind
-from service.domain.errors import StropError
 from service.domain.ids import Fence, JobId
 from service.domain.ports import Database, Store
-
-log = logging.getLogger(__name__)
+from service.operations import stowing
 
 LEAST = 2
 """Of the last checkpoints: one to fall back on, and a certificate needs two in a row."""
@@ -23,17 +20,16 @@ def thin(
 ) -> list[Artifact]:
     """Delete all but the last `keep_last` checkpoints and the one of `best_step`; returns those that are gone.
 
+    One with which a certificate is yet to begin stays.
+
     Raises FenceLost. A store that is away only leaves orphans.
     """
     with database.write() as unit:
         held = unit.jobs.own(job_id, fence)
-        gone = superfluous(unit.artifacts.of(held.tenant, job_id, Kind.CHECKPOINT), keep_last, best_step)
+        kept, in_use = unit.artifacts.of(held.tenant, job_id, Kind.CHECKPOINT), unit.upkeep.replayed(job_id)
+        gone = [each for each in superfluous(kept, keep_last, best_step) if (each.step, each.fence) not in in_use]
         unit.artifacts.remove(held, gone)
-    for artifact in gone:
-        try:
-            store.delete(artifact.key)
-        except StropError as error:
-            log.warning("%s has no row any more, but the store keeps it for now: %s", artifact.key, error.message)
+    stowing.discard(store, gone)
     return gone
 
 

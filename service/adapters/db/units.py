@@ -9,6 +9,7 @@ from service.adapters.db.files import FileRows, FileWrites
 from service.adapters.db.idempotency import IdempotencyRows, IdempotencyWrites
 from service.adapters.db.job_writes import JobWrites
 from service.adapters.db.jobs import JobRows
+from service.adapters.db.upkeep import UpkeepRows, UpkeepWrites
 
 
 class Reading:
@@ -19,6 +20,7 @@ class Reading:
         self.files = FileRows(connection)
         self.adapters = AdapterRows(connection)
         self.idempotency = IdempotencyRows(connection)
+        self.upkeep = UpkeepRows(connection)
 
 
 class Writing:
@@ -29,3 +31,4 @@ class Writing:
         self.files = FileWrites(connection)
         self.adapters = AdapterWrites(connection)
         self.idempotency = IdempotencyWrites(connection)
+        self.upkeep = UpkeepWrites(connection)

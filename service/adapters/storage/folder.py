@@ -6,7 +6,8 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from service.domain.errors import Damaged, Unavailable
@@ -48,11 +49,28 @@ class FolderStore:
             self._path(key).unlink(missing_ok=True)
 
     def list(self, prefix: str) -> Iterator[str]:
+        return (key for key, _ in self.ages(prefix))
+
+    def ages(self, prefix: str) -> Iterator[tuple[str, datetime]]:
+        for path in self._files():
+            key = path.relative_to(self._root).as_posix()
+            if key.startswith(prefix) and not path.name.startswith(_ASIDE):
+                with suppress(FileNotFoundError):  # deleted since it was listed
+                    yield key, _written_at(path)
+
+    def forget_half_done(self, before: datetime) -> int:
+        gone = 0
+        for path in self._files():
+            if path.name.startswith(_ASIDE):
+                with suppress(FileNotFoundError):
+                    if _written_at(path) < before:
+                        path.unlink()
+                        gone += 1
+        return gone
+
+    def _files(self) -> Iterator[Path]:
         for folder, _, names in os.walk(self._root):
-            for name in names:
-                key = (Path(folder) / name).relative_to(self._root).as_posix()
-                if key.startswith(prefix) and not name.startswith(_ASIDE):
-                    yield key
+            yield from (Path(folder) / name for name in names)
 
     def public_url(self, key: str, seconds: int) -> str | None:
         return None
@@ -63,6 +81,10 @@ class FolderStore:
         if not all(_PART.fullmatch(part) for part in parts):
             raise ValueError(f"{key!r} is no key of this store")
         return self._root.joinpath(*parts)
+
+
+def _written_at(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
 def copy_whole(source: Path, target: Path) -> None:

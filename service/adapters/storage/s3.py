@@ -5,6 +5,7 @@ Retries are botocore's "standard" ones, and bounded. Nothing rests on conditiona
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,26 @@ class S3Store:
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
 
     def list(self, prefix: str) -> Iterator[str]:
+        return (key for key, _ in self.ages(prefix))
+
+    def ages(self, prefix: str) -> Iterator[tuple[str, datetime]]:
         with _translated(prefix):
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
                 for entry in page.get("Contents", ()):
-                    yield entry["Key"].removeprefix(self._prefix)
+                    yield entry["Key"].removeprefix(self._prefix), entry["LastModified"]
+
+    def forget_half_done(self, before: datetime) -> int:
+        gone = 0
+        with _translated(self._prefix):
+            pages = self._client.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix):
+                for upload in page.get("Uploads", ()):
+                    if upload["Initiated"] < before:
+                        named = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+                        self._client.abort_multipart_upload(Bucket=self._bucket, **named)
+                        gone += 1
+        return gone
 
     def public_url(self, key: str, seconds: int) -> str | None:
         if self._public is None:

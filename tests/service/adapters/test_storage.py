@@ -3,6 +3,8 @@
 import socket
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,20 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "source"
     path.write_bytes(b"0123456789")
     return path
+
+
+@pytest.fixture
+def half_done(store: Store, tmp_path: Path) -> Callable[[], None]:
+    """A write that was interrupted: a file aside, the first part of a large object."""
+
+    def folder() -> None:
+        (tmp_path / "store" / ".part-0123").write_bytes(b"01")
+
+    def s3() -> None:
+        client, bucket, prefix = store._client, store._bucket, store._prefix  # type: ignore[attr-defined]
+        client.create_multipart_upload(Bucket=bucket, Key=f"{prefix}jobs/half")
+
+    return folder if isinstance(store, storage.FolderStore) else s3
 
 
 def whole(store: Store, key: str, *span: int) -> bytes:
@@ -72,6 +88,25 @@ class TestAStore:
         assert sorted(store.list("jobs/a/")) == ["jobs/a/1/x", "jobs/a/2/y"]
         assert sorted(store.list("")) == ["files/f", "jobs/a/1/x", "jobs/a/2/y", "jobs/b/1/x"]
         assert list(store.list("none/")) == []
+
+    def test_says_when_each_file_was_written(self, store: Store, file: Path) -> None:
+        for key in ("jobs/a/1/x", "files/f"):
+            store.put_file(key, file)
+        ((key, written_at),) = store.ages("files/")
+        assert key == "files/f"
+        assert abs(datetime.now(UTC) - written_at) < timedelta(minutes=5)
+        assert sorted(key for key, _ in store.ages("")) == sorted(store.list(""))
+
+    def test_forgets_what_half_done_writes_left_and_nothing_else(
+        self, store: Store, file: Path, half_done: Callable[[], None]
+    ) -> None:
+        store.put_file("whole", file)
+        half_done()
+        now = datetime.now(UTC)
+        assert store.forget_half_done(now - timedelta(days=1)) == 0
+        assert store.forget_half_done(now + timedelta(days=1)) == 1
+        assert store.forget_half_done(now + timedelta(days=1)) == 0
+        assert whole(store, "whole") == b"0123456789"
 
     def test_what_is_missing_is_damage_and_leaves_nothing(self, store: Store, tmp_path: Path) -> None:
         with pytest.raises(Damaged):

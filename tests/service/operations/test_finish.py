@@ -58,6 +58,16 @@ def test_the_manifest_lists_the_latest_file_of_each_name_wherever_it_lies(world:
     assert (found.manifest_sha256, found.file) == (row.sha256, adapter)  # type: ignore[union-attr]
 
 
+def test_the_manifest_lists_checkpoints_apart_for_their_files_may_go(world: World) -> None:
+    job = trained(world)
+    kept = world.attempts.keep(job.id, job.fence, 60, Kind.CHECKPOINT, "c-60", world.file(b"state"))
+    done = succeed(world, job)
+    row = world.artifacts.find(LOCAL, job.id, done.fence, "manifest.json")
+    manifest = json.loads(b"".join(world.artifacts.read(row)))
+    assert [line["kind"] for line in manifest["files"]] == ["adapter"]
+    assert [(line["step"], line["sha256"]) for line in manifest["checkpoints"]] == [(60, kept.sha256)]
+
+
 def test_many_jobs_of_one_name_at_once_get_versions_without_gap(world: World) -> None:
     jobs = [trained(world, adapter_name="a") for _ in range(6)]
     done = run_at_once([lambda job=job: succeed(world, job) for job in jobs])  # type: ignore[misc]

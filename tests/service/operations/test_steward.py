@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
 from threading import Event
 
 import pytest
 
 from service.domain.errors import Unavailable
+from service.operations.retention import Keep
 from service.operations.steward import Chore, chores, keep_house
 from service.telemetry import Pulse
 from tests.service.world import World
@@ -15,7 +18,9 @@ from tests.service.world import World
 def test_its_chores_end_lost_attempts(world: World) -> None:
     job = world.run()
     world.end_lease(job)
-    assert [chore.work() for chore in chores(world.database, world.attempts, lease_seconds=30)] == [1, 0]
+    clock = partial(datetime.now, UTC)
+    todo = chores(world.database, world.store, world.attempts, Keep(), clock, lease_seconds=30)
+    assert [chore.work() for chore in todo] == [1, 0, 0, 0, 0]
     assert world.get(job).state == "queued"
 
 

@@ -11,6 +11,8 @@ from service.domain.artifacts import Artifact, Kind
 from service.domain.errors import FenceLost, Unavailable
 from service.domain.ids import Fence, JobId
 from service.domain.jobs import Job
+from service.domain.principals import LOCAL
+from service.domain.recipes import CertificateRequest
 from service.operations.thinning import superfluous
 from tests.service.world import World
 
@@ -120,3 +122,17 @@ class TestThin:
         other, job = train(world, 4), train(world, 4)
         world.attempts.thin(job.id, job.fence, keep_last=2, best_step=None)
         assert len(rows(world, other)) == 4
+
+
+def test_a_checkpoint_with_which_a_certificate_is_yet_to_begin_stays(world: World) -> None:
+    job = world.run()
+    for step in (10, 20, 30, 40):
+        world.attempts.keep(job.id, job.fence, step, Kind.CHECKPOINT, f"c-{step}", world.file(b"%d" % step))
+    certificate = world.jobs.certify(LOCAL, job.id, CertificateRequest(from_step=10))[0]
+    gone = world.attempts.thin(job.id, job.fence, keep_last=2, best_step=None)
+    assert [each.step for each in gone] == [20]
+    held = world.claim_of(certificate)
+    assert held.checkpoint is not None
+    assert held.checkpoint.step == 10
+    world.attempts.certify(certificate.id, held.job.fence, found_sha256="0" * 64, training_nfe=1, training_fe=1)
+    assert [each.step for each in world.attempts.thin(job.id, job.fence, keep_last=2, best_step=None)] == [10]

@@ -1,0 +1,68 @@
+"""What the steward asks: what is old enough to go, and which stored objects no row names. Small portions, by indexes only."""
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection, delete, exists, select, update
+
+from service.adapters.db.artifacts import read_artifact
+from service.adapters.db.tables import artifacts, events, files, jobs
+from service.adapters.db.types import Later
+from service.domain.artifacts import Artifact, Kind
+from service.domain.ids import Fence, JobId
+from service.domain.jobs import OWNED, PER_STEP, TERMINAL
+from service.domain.jobs import Kind as JobKind
+
+
+class UpkeepRows:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def named(self, keys: Collection[str]) -> set[str]:
+        found: set[str] = set()
+        for table in (artifacts, files):
+            found |= set(self._connection.scalars(select(table.c.key).where(table.c.key.in_(keys))))
+        return found
+
+    def fences(self, of: Collection[JobId]) -> dict[JobId, tuple[Fence, bool]]:
+        rows = self._connection.execute(select(jobs.c.id, jobs.c.fence, jobs.c.state).where(jobs.c.id.in_(of)))
+        return {JobId(row.id): (Fence(row.fence), row.state in OWNED) for row in rows}
+
+    def replayed(self, job: JobId) -> set[tuple[int, Fence]]:
+        waiting = jobs.c.kind == JobKind.CERTIFICATE, jobs.c.state.not_in(sorted(TERMINAL))
+        recipes = self._connection.scalars(select(jobs.c.recipe).where(jobs.c.parent_id == job, *waiting))
+        replays = [recipe["replay"] for recipe in recipes]
+        return {(replay["checkpoint_step"], Fence(replay["checkpoint_fence"])) for replay in replays}
+
+
+class UpkeepWrites(UpkeepRows):
+    def expire_checkpoints(self, keep_seconds: float, jobs_at_most: int) -> list[Artifact]:
+        """The locks keep out a retry and, by their foreign key, new certificates until the commit."""
+        certificate = jobs.alias("certificate")
+        in_use = exists().where(
+            certificate.c.parent_id == jobs.c.id,
+            certificate.c.kind == JobKind.CERTIFICATE,
+            certificate.c.state.not_in(sorted(TERMINAL)),
+        )
+        old = artifacts.c.kind == Kind.CHECKPOINT, artifacts.c.created_at <= Later(-keep_seconds)
+        over = (
+            select(jobs.c.id)
+            .where(jobs.c.id.in_(select(artifacts.c.job_id).where(*old)), jobs.c.state.in_(sorted(TERMINAL)))
+            .where(jobs.c.updated_at <= Later(-keep_seconds), ~in_use)
+            .order_by(jobs.c.id).limit(jobs_at_most).with_for_update(skip_locked=True, of=jobs)
+        )  # fmt: skip
+        ended = self._connection.scalars(over).all()
+        theirs = artifacts.c.job_id.in_(ended), artifacts.c.kind == Kind.CHECKPOINT
+        gone = self._connection.execute(delete(artifacts).where(*theirs).returning(artifacts))
+        return [read_artifact(row) for row in gone]
+
+    def trim_events(self, keep_seconds: float, jobs_at_most: int) -> int:
+        over = (
+            select(jobs.c.id)
+            .where(jobs.c.untrimmed_since <= Later(-keep_seconds))
+            .order_by(jobs.c.untrimmed_since).limit(jobs_at_most).with_for_update(skip_locked=True)
+        )  # fmt: skip
+        ended = self._connection.scalars(over).all()
+        said = events.c.job_id.in_(ended), events.c.type.in_(sorted(PER_STEP))
+        self._connection.execute(delete(events).where(*said))
+        self._connection.execute(update(jobs).where(jobs.c.id.in_(ended)).values(untrimmed_since=None))
+        return len(ended)
