@@ -32,7 +32,6 @@ _WORDS = {
     "job.started": State.RUNNING,
     **{f"job.{state}": state for state in State if state not in (State.QUEUED, State.RUNNING)},
 }
-_BY_ATTEMPTS = {"job.ready", "job.resumed", "job.step", "job.samples", "job.checkpoint", "job.log", "job.finalizing"}
 
 
 @dataclass(frozen=True, order=True)
@@ -85,7 +84,7 @@ def _life(history: History, job: Row[Any]) -> Iterator[Violation]:
             fence = event.fence
         elif event.fence != fence:
             yield Violation("I3", f"{here}: attempt {fence} owns the job")
-        if event.type in _BY_ATTEMPTS and state not in OWNED:
+        if event.type not in _WORDS and state not in OWNED:  # steps, files, log lines: only attempts tell of them
             yield Violation("I3", f"{here}: the job was {state}, nobody's")
         if (to := _WORDS.get(event.type)) is not None:
             if to not in ({State.QUEUED} if state is None else TRANSITIONS[state]):

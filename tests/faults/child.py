@@ -16,6 +16,7 @@ from tests.worker.attempt.fake_child import Fake
 from worker.pipe import Begin, Failed, FileMade, Message, Report, receive
 
 ROOM = 64 * 2**20
+PADDING = b"\n" * 100_000
 
 
 class Troubled(Fake):
@@ -26,7 +27,7 @@ class Troubled(Fake):
 
     def file(self, name: str, kind: str, data: bytes) -> FileMade:
         if "full_at" in self.begin.recipe["metadata"] and kind == "checkpoint":
-            data += b"\n" * 100_000
+            data += PADDING
         return super().file(name, kind, data)
 
     def _after(self, step: int) -> None:
@@ -54,6 +55,9 @@ def main() -> None:
     down, up = os.fdopen(int(sys.argv[-2]), "rb"), os.fdopen(int(sys.argv[-1]), "wb")
     begin = next(receive(down))
     assert isinstance(begin, Begin)
+    if begin.checkpoint_path:
+        resumed = Path(begin.checkpoint_path)
+        resumed.write_bytes(resumed.read_bytes().removesuffix(PADDING))
     child = Troubled(begin, down, up)
     try:
         child.train()

@@ -57,6 +57,7 @@ class Proxy:
         self.silent = self.refusing = False
         self.trap: Trap | None = None
         self._open: set[Connection] = set()
+        self._serving: set[asyncio.Task[None] | None] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
@@ -75,13 +76,13 @@ class Proxy:
 
     def close(self) -> None:
         async def close() -> None:
+            await _rounds()  # whoever has just come is being served then
             self._server.close()
-            for connection in list(self._open):
-                connection.reset()
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in others:
+            serving = list(self._serving)
+            for task in serving:
                 task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.gather(*serving, return_exceptions=True)
+            await _rounds()  # what was closed is gone then
 
         self._call(close())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -92,14 +93,18 @@ class Proxy:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._serving.add(asyncio.current_task())
         client = _Stream(reader, writer)
         try:
-            server = None if self.refusing else _Stream(*await asyncio.open_connection(*self._target))
+            if not self.refusing:
+                await self._pass_on(client, _Stream(*await asyncio.open_connection(*self._target)))
         except OSError:  # who is not there cannot be reached through us either
-            server = None
-        if server is None:
-            client.reset()
-            return
+            pass
+        finally:
+            client.reset()  # nothing, where it was closed before
+            self._serving.discard(asyncio.current_task())
+
+    async def _pass_on(self, client: "_Stream", server: "_Stream") -> None:
         connection = Connection(client, server)
         self._open.add(connection)
         pumps = [asyncio.ensure_future(pump) for pump in (self._up(connection), self._down(connection))]
@@ -107,11 +112,10 @@ class Proxy:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._open.discard(connection)
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
             client.close()
             server.close()
+            for pump in pumps:
+                pump.cancel()
 
     async def _up(self, connection: Connection) -> None:
         while data := await connection.client.read():
@@ -134,6 +138,12 @@ class Proxy:
                 await connection.client.write(data)
 
 
+async def _rounds() -> None:
+    """A few of the loop's: it does much of what it is asked in the next one."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 class _Stream:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -150,6 +160,8 @@ class _Stream:
             await self._writer.drain()
 
     def reset(self) -> None:
+        if self._writer.is_closing():
+            return
         handle = self._writer.get_extra_info("socket")
         with contextlib.suppress(OSError):
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

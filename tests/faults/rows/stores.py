@@ -171,7 +171,7 @@ def _fall_backs(site: Site, times: int) -> Figures:
         site.worker()
         site.reaches(id, State.SUCCEEDED, seconds=60)
         told = history.read(site.database)
-        warned = [event for event in told.of_type(id, "job.log") if "damaged" in str(event.data)]
+        warned = told.of_type(id, "job.checkpoint_damaged")
         resumed = [event.step for event in told.of_type(id, "job.resumed")]
         missed += not warned or resumed != [newest.step - 10]
     return {"falls back": times, "did not fall back": missed}
