@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from service.adapters import db
 from service.adapters.db import SqlDatabase
@@ -32,6 +33,47 @@ def test_checks_and_partial_indexes_are_the_same(database: SqlDatabase) -> None:
         index["name"] for index in looked.get_indexes("jobs") if index.get("dialect_options", {}).get(where) is not None
     }
     assert partial == {"ix_jobs_queued", "ix_jobs_owned", "ix_jobs_untrimmed", "ix_jobs_children"}
+
+
+OLD_JOB = (
+    "INSERT INTO jobs (id, tenant_id, state, priority, recipe, adapter_name, adapter_version, created_at, updated_at, version, "
+    "fence, failures, event_count, step, steps, training_nfe, training_fe) VALUES ('job_1', 'local', 'succeeded', 0, '{}', "
+    "'red', 1, '2026-01-01', '2026-01-01', 1, 1, 0, 0, 1, 1, 1, 1)"
+)
+OLD_EVENT = (
+    "INSERT INTO events (job_id, number, tenant_id, fence, type, data, created_at) "
+    "VALUES ('job_1', 1, 'local', 1, 'job.queued', '{}', '2026-01-01')"
+)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_old_jobs_and_their_events_come_through_the_change_of_a_check(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """SQLite makes the table anew for it; what points to its rows must still do so."""
+    url = f"sqlite:///{tmp_path}/old.db" if kind == "sqlite" else request.getfixturevalue("empty_postgresql_url")
+    database = db.connect(url)
+    db.upgrade(database, "0002")
+    with database.engine.execution_options(begin_immediate=True).begin() as connection:
+        for statement in (OLD_JOB, OLD_EVENT):
+            connection.execute(text(statement))
+    db.upgrade(database, "0003")
+    with database.engine.execution_options(begin_immediate=True).begin() as connection:
+        moved = connection.execute(text("SELECT id, adapter_version, kind, stop_reason, training_seconds FROM jobs"))
+        assert moved.all() == [("job_1", 1, "sharpening", "completed", 0)]
+        assert connection.scalar(text("SELECT count(*) FROM events JOIN jobs ON jobs.id = job_id")) == 1
+        if kind == "sqlite":
+            assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+    for unfit in (
+        "UPDATE jobs SET adapter_version = NULL",  # a succeeded job has a result
+        "INSERT INTO events SELECT 'job_2', 1, tenant_id, fence, step, type, data, created_at FROM events",
+    ):
+        with (
+            pytest.raises(IntegrityError),
+            database.engine.execution_options(begin_immediate=True).begin() as connection,
+        ):
+            connection.execute(text(unfit))
+    database.close()
 
 
 def test_every_table_has_a_tenant() -> None:
