@@ -107,6 +107,36 @@ class TestWork:
         assert error is not None
         assert error.code == code
 
+    def test_that_was_posted_while_the_broker_was_away_is_done(
+        self, tmp_path: Path, sqlite_url: str, catalogue_file: Path
+    ) -> None:
+        """The ring goes to nobody, and the post is answered all the same; the worker's clock finds the job."""
+        away = Fleet(tmp_path, sqlite_url, f"redis+socket://{tmp_path}/none?virtual_host=0", catalogue_file)
+        try:
+            job = away.submit()
+            away.worker()
+            away.reaches(job, State.SUCCEEDED)
+        finally:
+            away.close()
+
+    def test_that_kills_every_child_ends_failed_with_its_history_and_waits_longer_each_time(self, fleet: Fleet) -> None:
+        poison, good = fleet.submit("crash"), fleet.submit()
+        fleet.worker(backoff_seconds=0.4, attempt_limit=3)
+        fleet.reaches(good, State.SUCCEEDED)
+        done = fleet.reaches(poison, State.FAILED)
+        assert [(attempt.fence, attempt.cause) for attempt in done.attempts] == [
+            (fence, "child_crashed") for fence in (1, 2, 3)
+        ]
+        assert done.error is not None
+        assert (done.error.code, done.failures) == ("child_crashed", 3)
+        begun, back = (fleet.events(poison, f"job.{word}") for word in ("started", "requeued"))
+        waits = [
+            (again.created_at - left.created_at).total_seconds() for left, again in zip(back, begun[1:], strict=True)
+        ]
+        assert waits[0] >= 0.4
+        assert waits[1] >= 0.8
+        assert fleet.events(poison, "job.failed")[0].data["code"] == "child_crashed"
+
     def test_that_is_cancelled_frees_the_worker_for_the_next(self, fleet: Fleet) -> None:
         fleet.worker(poll_seconds=NEVER).is_ready()
         long, next_one = fleet.submit(steps=10_000), fleet.submit()
