@@ -14,6 +14,7 @@ from service.domain.errors import Damaged, FenceLost
 from service.domain.ids import JobId
 from service.domain.jobs import State
 from service.domain.principals import LOCAL
+from service.domain.recipes import CertificateRequest
 from tests.eventually import eventually
 from tests.worker.attempt.conftest import Aside, Workshop
 from worker.tasks import OFFERS
@@ -219,6 +220,67 @@ def flipped(data: bytes) -> bytes:
     """One byte, anywhere, is another."""
     place = random.randrange(len(data))
     return data[:place] + bytes([data[place] ^ random.randrange(1, 256)]) + data[place + 1 :]
+
+
+class TestACertificate:
+    """The worker's side: what is staged, and that nothing is delivered."""
+
+    def asked(self, workshop: Workshop) -> tuple[JobId, JobId, list[Artifact]]:
+        """(parent, certificate, the parent's checkpoints, oldest first); the certificate waits."""
+        parent = workshop.submit(steps=6, every=2)
+        workshop.attempt().run()
+        certificate = workshop.jobs.certify(LOCAL, parent, CertificateRequest(from_step=2))[0].id
+        return parent, certificate, workshop.artifacts(parent, Kind.CHECKPOINT)
+
+    def test_holds_where_the_replay_meets_the_next_checkpoint(self, workshop_on_each_store: Workshop) -> None:
+        workshop = workshop_on_each_store
+        parent, certificate, _ = self.asked(workshop)
+        workshop.attempt().run()
+        done = workshop.job(certificate)
+        assert (done.state, done.adapter, done.progress.training_nfe) == (State.SUCCEEDED, None, 20)
+        assert workshop.artifacts(certificate) == []
+        (certified,) = workshop.events(parent, "job.certified")
+        assert (certified.data["from_step"], certified.data["to_step"], certified.data["holds"]) == (2, 4, True)
+
+    def test_does_not_hold_where_the_stored_one_is_another(self, workshop: Workshop) -> None:
+        parent = workshop.submit(steps=6, every=2)
+        workshop.attempt().run()
+        second = workshop.artifacts(parent, Kind.CHECKPOINT)[1]
+        wrong = hashlib.sha256(workshop.rewrite(second, flipped)).hexdigest()
+        with workshop.database.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE artifacts SET sha256 = ? WHERE name = ?", (wrong, second.name))
+        workshop.jobs.certify(LOCAL, parent, CertificateRequest(from_step=2))
+        workshop.attempt().run()
+        (certified,) = workshop.events(parent, "job.certified")
+        assert (certified.data["expected_sha256"], certified.data["holds"]) == (wrong, False)
+
+    @pytest.mark.parametrize("place", [0, 1], ids=["to begin with", "to meet"])
+    @pytest.mark.parametrize("damage", ["flipped", "gone"])
+    def test_fails_with_the_reason_where_a_checkpoint_cannot_be_had(
+        self, workshop: Workshop, place: int, damage: str
+    ) -> None:
+        """It does not fall back: to replay from another checkpoint, or from the start, is another claim."""
+        _, certificate, checkpoints = self.asked(workshop)
+        if damage == "flipped":
+            workshop.rewrite(checkpoints[place], flipped)
+        else:
+            workshop.store.delete(checkpoints[place].key)
+        workshop.attempt().run()
+        failed = workshop.job(certificate)
+        assert failed.state is State.FAILED
+        assert failed.error is not None
+        assert failed.error.code == "checkpoint_damaged"
+        assert len(failed.attempts) == 1
+
+    def test_that_is_paused_begins_again(self, workshop: Workshop) -> None:
+        _, certificate, _ = self.asked(workshop)
+        attempt = workshop.attempt()
+        workshop.jobs.pause(LOCAL, certificate)
+        attempt.run()
+        assert workshop.job(certificate).state is State.PAUSED
+        workshop.jobs.resume(LOCAL, certificate)
+        workshop.attempt().run()
+        assert workshop.job(certificate).state is State.SUCCEEDED
 
 
 class TestThinning:

@@ -3,7 +3,7 @@ import signal
 import pytest
 
 from service.domain.jobs import State
-from worker.attempt.verdict import ChildEnd, Dropped, Failed, Stopped, Succeeded, judge
+from worker.attempt.verdict import Certified, ChildEnd, Dropped, Failed, Stopped, Succeeded, judge
 from worker.pipe import Failed as SaidFailed
 from worker.pipe import Finished
 
@@ -16,7 +16,7 @@ def stopped_for(reason: str) -> ChildEnd:
 
 
 class TestJudge:
-    @pytest.mark.parametrize("ended", ["fence_lost", "lease_over"])
+    @pytest.mark.parametrize("ended", ["fence_lost", "lease_over", "unkillable"])
     def test_a_lost_job_is_not_written_to_even_when_all_was_done(self, ended: str) -> None:
         assert judge(State.RUNNING, NATURAL, ended, None) == Dropped()  # type: ignore[arg-type]
 
@@ -30,6 +30,14 @@ class TestJudge:
 
     def test_the_natural_end_is_success_with_its_costs(self) -> None:
         assert judge(State.RUNNING, NATURAL, None, None) == Succeeded(600, 750.0)
+
+    def test_the_natural_end_has_a_reason(self) -> None:
+        end = ChildEnd(Finished(5, None, 50, 62.5, reason="max_nfe"), 0)
+        assert judge(State.RUNNING, end, None, None) == Succeeded(50, 62.5, "max_nfe")
+
+    def test_the_natural_end_of_a_replay_is_a_certificate(self) -> None:
+        end = ChildEnd(Finished(5, None, 50, 62.5, found_sha256="0" * 64), 0)
+        assert judge(State.RUNNING, end, None, None) == Certified("0" * 64, 50, 62.5)
 
     def test_the_natural_end_comes_before_a_hand_back_that_came_too_late(self) -> None:
         assert judge(State.RUNNING, NATURAL, None, "hand_back") == Succeeded(600, 750.0)

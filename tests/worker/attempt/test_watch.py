@@ -157,6 +157,25 @@ class TestStop:
             assert process.wait(5) == -signal.SIGTERM
             assert monotonic() - began >= 0.5
 
+    def test_of_a_pause_waits_for_the_checkpoint_that_the_child_says_it_is_writing(
+        self, truth: Truth, process: Process
+    ) -> None:
+        with watch(truth, Patience(lease=30, step_timeout=30, grace=0.1, saving=0.6)) as watching:
+            watching.attach(process)
+            began = monotonic()
+            watching.ask("pause")
+            watching.saving()
+            assert process.wait(5) == -signal.SIGTERM
+            assert monotonic() - began >= 0.6
+
+    def test_of_a_cancel_does_not_wait_for_a_checkpoint(self, truth: Truth, process: Process) -> None:
+        with watch(truth, Patience(lease=30, step_timeout=30, grace=0.1, saving=30)) as watching:
+            watching.attach(process)
+            watching.ask("pause")
+            watching.saving()
+            watching.ask("cancel")
+            assert process.wait(5) == -signal.SIGTERM
+
     def test_asked_before_the_process_runs_is_told_to_it(self, truth: Truth, process: Process) -> None:
         with watch(truth) as watching:
             watching.ask("hand_back")
