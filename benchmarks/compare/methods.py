@@ -1,0 +1,79 @@
+"""The rows of the comparison: which recipe each trained method is, and the one knob that its tuning grid has beside the rate.
+
+Every method gets the same learning rates, as many values of its knob, the same LoRA layout and average. What is not named
+here is the recipe's default. Where a knob is an anchor to the base model, it spans two orders of magnitude.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+TrainedOn = Literal["clip", "scene", "preference", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """`type`: the recipe's method; None for the two controls, which learn from renders (`renders.py`)."""
+
+    name: str
+    type: str | None
+    knob: str
+    values: tuple[Any, ...]
+    """The first is the one that a run without tuning takes."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+
+BETAS = ("auto", 3.0, 30.0)
+TRAINED = {
+    method.name: method
+    for method in (
+        Method("sharpening-rlhf", "sharpening-rlhf", "beta", BETAS),
+        Method("sharpening-rlhf-paper", "sharpening-rlhf", "beta", (500.0, 50.0, 2500.0), {"paper": True}),
+        Method("ddpo", "ddpo", "clip_range", (1e-3, 1e-4, 1e-2)),
+        Method("diffusion-dpo", "diffusion-dpo", "beta", BETAS),
+        Method("online-dpo", "online-dpo", "beta", BETAS),
+        Method("forward-process", "forward-process", "old_decay", (0.9, 0.5, 0.97)),
+        Method("sharpening-sft", "sharpening-sft", "anchor", (0.1, 0.01, 1.0)),
+        Method("sft", "sft", "anchor", (0.1, 0.01, 1.0)),
+        Method("more-pretraining", None, "pictures_per_step", (32, 16, 64), {"renders": "web"}),
+        Method("sft-on-renders", None, "pictures_per_step", (32, 16, 64), {"renders": "train"}),
+    )
+}
+SEARCHES = ("best-of-8", "best-of-32", "best-of-128", "zero-order", "path-search")
+LONG = ("sharpening-rlhf", "sharpening-rlhf-paper", "ddpo", "diffusion-dpo")
+"""Those that go on to the long budget."""
+DEFAULT, SHUFFLED = "sharpening-rlhf", "shuffled-reward"
+ORDER = (
+    "base", *SEARCHES, "sft", "diffusion-dpo", "ddpo", "online-dpo", "sharpening-sft", "sharpening-rlhf-paper",
+    "sharpening-rlhf", "forward-process", SHUFFLED, "more-pretraining", "sft-on-renders",
+)  # fmt: skip
+"""Of the rows in tables: the names are part of results.json's format."""
+
+
+def tuned_as(name: str) -> str:
+    """Whose tuning a row takes: the control with shuffled rewards is the default method in everything else."""
+    return DEFAULT if name == SHUFFLED else name
+
+
+ABLATIONS: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "n=2": {"candidates": 2},
+    "n=3": {"candidates": 3},
+    "n=5": {"candidates": 5},
+    "m=1": {"trajectory_length": 1},
+    "m=3": {"trajectory_length": 3},
+    "m=5": {"trajectory_length": 5},
+    "states=renoised": {"states": "renoised"},
+    "score=final": {"type": "online-dpo"},
+    "selection=path-weights": {"selection": "path-weights"},
+    "rollout_guidance=2": {"rollout_guidance": 2.0},
+    "rollout_guidance=3": {"rollout_guidance": 3.0},
+    "beta=1": {"beta": 1.0},
+    "beta=10": {"beta": 10.0},
+    "beta=100": {"beta": 100.0},
+}
+"""What each changes in the tuned default (n = 8, m = 2, states of the rollout, argmax, rollouts without guidance).
+
+The tuning grid has three more values of beta, at every learning rate."""

@@ -1,0 +1,155 @@
+"""Everything that the comparison computes, as tasks in the order in which they are worth having: the most telling first.
+
+A task is a name, the names that it needs, an estimate in forward-equivalents, and a function that returns its outcome as
+JSON. What is finished is a file; so whatever is there can be tabled at any time, and a later checkout goes on from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.compare import rows, searching
+from benchmarks.compare.methods import DEFAULT, LONG, SHUFFLED, TRAINED, TrainedOn, tuned_as
+from benchmarks.compare.scale import Scale
+from benchmarks.compare.store import read
+from benchmarks.compare.world import GRID, PLAIN, Setting
+
+Say = Callable[[str], None]
+Work = Callable[[Scale, Path, Say], dict[str, Any]]
+TRAIN_PACE, EVALUATION_PACE = 300.0, 360.0
+"""fe a second of one core, before anything was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """`train_fe` and `evaluation_fe` are estimates."""
+
+    name: str
+    needs: tuple[str, ...]
+    train_fe: float
+    evaluation_fe: float
+    work: Work
+
+    @property
+    def seconds(self) -> float:
+        return self.train_fe / TRAIN_PACE + self.evaluation_fe / EVALUATION_PACE
+
+
+def every_task(scale: Scale) -> list[Task]:
+    """In the order of their worth; what a task needs stands before it."""
+    first = scale.seeds[0]
+    rivals = [name for name in TRAINED if name != DEFAULT and TRAINED[name].type is not None]
+    controls = [name for name, method in TRAINED.items() if method.type is None]
+    found = [_base(scale), *_searches(scale), *_tuning(scale, DEFAULT), _row(scale, DEFAULT, "clip", first)]
+    found += [_row(scale, DEFAULT, "scene", first)]
+    for name in rivals:
+        found += [*_tuning(scale, name), _row(scale, name, "clip", first)]
+    found += [_row(scale, name, "clip", first, long=True) for name in LONG]
+    found += [_row(scale, SHUFFLED, "none", first), _row(scale, DEFAULT, "preference", first)]
+    found += [_sweep(scale, None), _sweep(scale, rows.Row(DEFAULT, "clip", False, first).name)]
+    for name in controls:
+        found += [*_tuning(scale, name), _row(scale, name, "none", first)]
+    for seed in scale.seeds[1:]:
+        found += [_row(scale, DEFAULT, reward, seed) for reward in ("clip", "scene")]
+        found += [_row(scale, name, "clip", seed) for name in rivals]
+        found += [_row(scale, name, "clip", seed, long=True) for name in LONG]
+        found += [_row(scale, SHUFFLED, "none", seed)]
+    return found + [_ablation(scale, name) for name in scale.ablations]
+
+
+def trial_name(method: str, rate: float, value: Any) -> str:
+    return f"tune-{method}-{rate:g}-{value}"
+
+
+def trial_names(scale: Scale, method: str) -> dict[str, dict[str, Any]]:
+    """Every run of a method's grid, with the values that it tries."""
+    one = TRAINED[method]
+    return {
+        trial_name(method, rate, value): {"learning_rate": rate, one.knob: value}
+        for rate in scale.rates
+        for value in one.values[: scale.knob_values]
+    }
+
+
+def tuned(scale: Scale, method: str) -> dict[str, Any] | None:
+    """The values of the best finished run of the grid (the first of equals); None until every run is there."""
+    told = {name: read(scale.outcomes, name) for name in trial_names(scale, method)}
+    if not all(told.values()):
+        return None
+    best = max(told, key=lambda name: (told[name] or {}).get("score") or -1.0)
+    return trial_names(scale, method)[best]
+
+
+def _base(scale: Scale) -> Task:
+    fe = 20 * (len(GRID) * scale.choice_pictures + 2 * scale.test_pictures)
+    return Task("base", (), 0, fe, rows.base_row)
+
+
+def _searches(scale: Scale) -> list[Task]:
+    """The choice of setting and radius, then at guidance 1 and at the chosen setting: a pool, zero-order, path."""
+    choice = 20 * scale.search_choice_prompts * (8 * len(GRID) + 32)
+    tasks = [Task("search-choice", (), 0, choice, searching.choice)]
+    for kind, each in (("pool", scale.pool), ("zero-order", 32), ("path-search", 33)):
+        for where in ("plain", "best"):
+            tasks.append(
+                Task(f"{kind}-{where}", ("search-choice",), 0, 20 * each * scale.search_prompts, _search(kind, where))
+            )
+    return sorted(tasks, key=lambda task: task.name == "pool-best")  # the dearest last
+
+
+def _search(kind: str, where: str) -> Work:
+    def work(scale: Scale, scratch: Path, say: Say) -> dict[str, Any]:
+        choice = read(scale.outcomes, "search-choice")
+        assert choice, "the runner begins with what a task needs"
+        setting = PLAIN if where == "plain" else Setting(*choice["setting"])
+        if kind == "pool":
+            return searching.pool(scale, setting, scratch, say)
+        return searching.guided(scale, kind, setting, choice["radius"], say)
+
+    return work
+
+
+def _tuning(scale: Scale, method: str) -> list[Task]:
+    looks = 2 * 20 * scale.trial_pictures
+
+    def task(name: str, hyper: dict[str, Any]) -> Task:
+        return Task(
+            name, (), scale.trial, looks, lambda scale, scratch, say: rows.trial(scale, method, hyper, scratch, say)
+        )
+
+    return [task(name, hyper) for name, hyper in trial_names(scale, method).items()]
+
+
+def _row(scale: Scale, method: str, trained_on: TrainedOn, seed: int, *, long: bool = False) -> Task:
+    row, shares = rows.Row(method, trained_on, long, seed), scale.long_points if long else scale.main_points
+    looks = 2 * 20 * scale.curve_pictures * len(shares)
+    ending = 20 * (len(GRID) * scale.choice_pictures + 2 * scale.test_pictures)
+
+    def work(scale: Scale, scratch: Path, say: Say) -> dict[str, Any]:
+        hyper = tuned(scale, tuned_as(method))
+        assert hyper is not None, "the runner begins with what a task needs"
+        return rows.trained_row(scale, row, hyper, scratch, say)
+
+    needs, budget = tuple(trial_names(scale, tuned_as(method))), scale.long if long else scale.main
+    return Task(row.name, needs, budget, looks + ending, work)
+
+
+def _sweep(scale: Scale, row: str | None) -> Task:
+    """Accuracy against NFE: the base at several guidances, or a row's adapter at guidance 1 and at its best."""
+    calls = sum(scale.sweep_steps) * (1 + 2 * (len(rows.SWEEP_GUIDANCES) if row is None else 1))
+    name, needs = ("sweep-base", ()) if row is None else (f"sweep-{row}", (row,))
+    return Task(name, needs, 0, calls * scale.sweep_pictures, lambda scale, scratch, say: rows.sweep(scale, row, say))
+
+
+def _ablation(scale: Scale, name: str) -> Task:
+    def work(scale: Scale, scratch: Path, say: Say) -> dict[str, Any]:
+        hyper = tuned(scale, DEFAULT)
+        assert hyper is not None, "the runner begins with what a task needs"
+        return rows.ablation(scale, name, hyper, scratch, say)
+
+    return Task(
+        f"ablation-{name}", tuple(trial_names(scale, DEFAULT)), scale.trial, 2 * 20 * scale.choice_pictures, work
+    )

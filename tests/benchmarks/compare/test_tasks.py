@@ -1,0 +1,78 @@
+"""The plan is whole, in order, and within its means."""
+
+import pytest
+
+from benchmarks.compare.methods import ABLATIONS, LONG, ORDER, SEARCHES, TRAINED
+from benchmarks.compare.recipes import Run
+from benchmarks.compare.rows import Row
+from benchmarks.compare.scale import FULL, quick
+from benchmarks.compare.tasks import every_task, trial_names
+from service.domain.methods import METHODS
+
+NAMES = [task.name for task in every_task(FULL)]
+
+
+class TestEveryTask:
+    def test_what_a_task_needs_stands_before_it(self) -> None:
+        for scale in (FULL, quick()):
+            tasks = every_task(scale)
+            places = {task.name: place for place, task in enumerate(tasks)}
+            assert len(places) == len(tasks)
+            assert all(places[need] < place for place, task in enumerate(tasks) for need in task.needs)
+
+    def test_every_row_has_its_task(self) -> None:
+        rows = [name for name in ORDER if name not in ("base", *SEARCHES)]
+        assert all(any(name.startswith(f"row-{row}-") for name in NAMES) for row in rows)
+        assert {"base", "pool-plain", "pool-best", "zero-order-best", "path-search-best"} <= set(NAMES)
+
+    def test_rivals_and_default_have_three_seeds(self) -> None:
+        for method in (name for name, one in TRAINED.items() if one.type is not None):
+            assert {Row(method, "clip", False, seed).name for seed in (0, 1, 2)} <= set(NAMES)
+        for method in LONG:
+            assert {Row(method, "clip", True, seed).name for seed in (0, 1, 2)} <= set(NAMES)
+
+    def test_the_most_telling_come_first(self) -> None:
+        default = NAMES.index(Row("sharpening-rlhf", "clip", False, 0).name)
+        rival = NAMES.index(Row("ddpo", "clip", False, 0).name)
+        second_seed = NAMES.index(Row("sharpening-rlhf", "clip", False, 1).name)
+        assert NAMES.index("base") < default < rival < second_seed < NAMES.index("ablation-default")
+
+    def test_is_planned_for_fifteen_core_hours(self) -> None:
+        assert sum(task.seconds for task in every_task(FULL)) <= 15 * 3600
+
+
+class TestTuning:
+    @pytest.mark.parametrize("method", TRAINED)
+    def test_every_method_gets_the_same_grid(self, method: str) -> None:
+        tried = trial_names(FULL, method).values()
+        assert len(tried) == 12
+        assert {hyper["learning_rate"] for hyper in tried} == set(FULL.rates)
+        assert len({hyper[TRAINED[method].knob] for hyper in tried}) == 3
+
+
+class TestRecipes:
+    @pytest.mark.parametrize("name", [name for name, one in TRAINED.items() if one.type is not None])
+    def test_every_run_of_the_grid_is_a_recipe(self, name: str) -> None:
+        for hyper in trial_names(FULL, name).values():
+            method = Run("run", TRAINED[name], "clip", 1000, 0, hyper).recipe(3).method
+            assert {field: getattr(method, field) for field in hyper} == hyper
+
+    def test_the_service_s_methods_are_all_compared(self) -> None:
+        compared = {one.type for one in TRAINED.values()}
+        assert {one.model_fields["type"].annotation.__args__[0] for one in METHODS} <= compared
+
+    @pytest.mark.parametrize("name", ABLATIONS)
+    def test_every_ablation_is_a_recipe(self, name: str) -> None:
+        from dataclasses import replace
+
+        change = dict(ABLATIONS[name])
+        method = replace(TRAINED["sharpening-rlhf"], type=change.pop("type", "sharpening-rlhf"))
+        recipe = Run("run", method, "clip", 1000, 0, {"learning_rate": 2e-3, "beta": "auto", **change}).recipe(3)
+        assert {field: getattr(recipe.method, field) for field in change} == change
+
+    def test_a_method_that_is_not_there_is_told_of(self) -> None:
+        from dataclasses import replace
+
+        missing = replace(TRAINED["ddpo"], type="no-such-method")
+        with pytest.raises(ValueError, match="no-such-method"):
+            Run("run", missing, "clip", 1000, 0).recipe(1)
