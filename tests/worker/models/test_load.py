@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 
 from service.domain.catalogue import Family
 from service.domain.errors import JobFailure
 from tests.worker import tiny_families
+from worker.models import lora
 from worker.models.base import PipelineFamily
 from worker.models.load import PIPELINES, load
 
@@ -65,3 +67,17 @@ def test_a_transformer_has_no_convolution_to_adapt(kind: str, load_kind: Callabl
     with pytest.raises(JobFailure, match=r'"conv".*leave it out of lora\.targets') as failure:
         load_kind(kind).add_adapter(4, ["attention", "conv"], seed=0)
     assert failure.value.code == "lora_targets"
+
+
+@pytest.mark.parametrize("kind", ["sd3", "flux-dev"])
+def test_a_transformer_s_groups_are_all_the_linear_layers_of_its_blocks(
+    kind: str, load_kind: Callable[..., PipelineFamily]
+) -> None:
+    """But those that modulate norms, which carry time and pooled text, not the picture."""
+    family = load_kind(kind)
+    inside = {
+        name
+        for name, layer in family.denoiser.named_modules()
+        if isinstance(layer, torch.nn.Linear) and "blocks." in name and ".norm" not in name
+    }
+    assert set(lora.layer_names(family.denoiser, family.groups, ["attention", "feed-forward"])) == inside
