@@ -1,6 +1,6 @@
 """What several methods share: how the adapter is optimised, how candidates are drawn, where pictures are compared."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -9,6 +9,8 @@ class Trained(BaseModel):
     """The optimiser's part of every method."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    takes_images: ClassVar[bool] = False
+    """Whether the caller's own pictures (`images_file`) are of use to it."""
 
     prompts_per_step: int = Field(default=8, ge=1, le=256, description="Prompts used in one optimiser step.")
     micro_batch: int | Literal["auto"] = Field(
@@ -38,6 +40,11 @@ class Drawn(Trained):
     rollout_steps: int = Field(default=8, ge=2, le=100, description="Sampler steps of a rollout.")
     rollout_guidance: float = Field(
         default=1.0, ge=1.0, le=20.0, description="Guidance scale of the rollouts; 1 is without (half the cost)."
+    )
+    preview: Literal["vae", "taesd"] = Field(
+        default="vae",
+        description="What decodes the pictures that are judged: the VAE, or the small preview decoder that the base model's "
+        "catalogue entry names.",
     )
 
 
