@@ -22,6 +22,8 @@ from tests.worker.fleet import ROOT, Fleet
 from worker.tasks import register
 
 NEVER = 300
+UNHURRIED = 12
+"""A lease for tests of other things: a loaded machine does not lose it."""
 
 
 @pytest.fixture
@@ -208,16 +210,40 @@ class TestEnd:
     )
     def test_by_sigterm_hands_the_job_on_with_no_step_lost(self, fleet: Fleet, broker: str, tmp_path: Path) -> None:
         away = f"redis+socket://{tmp_path}/none?virtual_host=0"
-        first = fleet.worker(poll_seconds=NEVER).is_ready() if broker == "there" else fleet.worker(broker_url=away)
+        given: dict[str, object] = {"poll_seconds": NEVER} if broker == "there" else {"broker_url": away}
+        first = fleet.worker(lease_seconds=UNHURRIED, **given)
+        if broker == "there":
+            first.is_ready()
         job = fleet.submit(steps=150, checkpoint_every=10_000)
         fleet.trains(job, 3)
         assert first.terminate() == 0
         handed_back = fleet.job(job)
         assert (handed_back.state, handed_back.attempts[0].cause) == (State.QUEUED, "handed_back")
-        fleet.worker()
+        fleet.worker(lease_seconds=UNHURRIED)
         done = fleet.reaches(job, State.SUCCEEDED)
         assert [attempt.cause for attempt in done.attempts] == ["handed_back", "succeeded"]
         assert [event.step for event in fleet.events(job, "job.step")] == list(range(1, 151))
+
+    def test_by_sigterm_rings_for_an_idle_worker_which_takes_over_at_once(self, fleet: Fleet) -> None:
+        """Neither looks by the clock: the second can only have heard the first one's ring."""
+        workers = [fleet.worker(poll_seconds=NEVER, lease_seconds=UNHURRIED).is_ready() for _ in range(2)]
+        job = fleet.submit(steps=150, checkpoint_every=10_000)
+        fleet.trains(job, 3)
+        (busy,) = (worker for worker in workers if worker.children())
+        assert busy.terminate() == 0
+        done = fleet.reaches(job, State.SUCCEEDED)
+        assert [attempt.cause for attempt in done.attempts] == ["handed_back", "succeeded"]
+        handed_back, taken = done.attempts
+        assert handed_back.ended_at is not None
+        assert (taken.started_at - handed_back.ended_at).total_seconds() < 5
+
+    def test_by_sigterm_hands_on_the_job_of_a_child_that_hangs(self, fleet: Fleet) -> None:
+        worker = fleet.worker(lease_seconds=UNHURRIED)
+        job = fleet.submit("numb")
+        eventually(lambda: fleet.events(job, "job.ready"), 30)
+        assert worker.terminate(30) == 0
+        handed_back = fleet.job(job)
+        assert (handed_back.state, handed_back.attempts[0].cause) == (State.QUEUED, "handed_back")
 
     def test_by_sigkill_takes_the_child_along(self, fleet: Fleet) -> None:
         worker = fleet.worker()
