@@ -8,11 +8,12 @@ let skew = 0; // the gateway's clock minus ours, in milliseconds
 
 /** A refusal: problem+json, or the absence of an answer (status 0). */
 export class Refused extends Error {
-  constructor(status, detail, code, retryAfter) {
+  constructor(status, detail, code, retryAfter, remedies = []) {
     super(detail);
     this.status = status;
     this.code = code;
     this.retryAfter = retryAfter;
+    this.remedies = remedies; // "path: remedy", one a wrong field
   }
 }
 
@@ -48,10 +49,14 @@ export async function get(path, signal) {
   return body;
 }
 
-/** POST a path without a body. Raises Refused. */
-export async function post(path, signal) {
-  return read(await ask(path, { method: "POST" }, signal), signal);
+/** POST a path, with a body in JSON where there is one. Under the same key it is done once. Raises Refused. */
+export async function post(path, { key: once, body }, signal) {
+  const headers = { "Idempotency-Key": once, ...(body === undefined ? {} : { "Content-Type": "application/json" }) };
+  return read(await ask(path, { method: "POST", headers, body }, signal), signal);
 }
+
+/** A key for one request. (crypto.randomUUID is missing where the page came over plain HTTP from another machine.) */
+export const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** The body; a connection that breaks in it is no answer. */
 async function read(answer, signal) {
@@ -84,7 +89,8 @@ async function ask(path, init, signal) {
 async function refusal(answer) {
   const problem = await answer.json().catch(() => ({}));
   const detail = problem.detail ?? `The gateway answered ${answer.status}.`;
-  return new Refused(answer.status, detail, problem.code, Number(answer.headers.get("Retry-After")) || undefined);
+  const remedies = (problem.errors ?? []).map(({ path, remedy }) => `${path || "the request"}: ${remedy}`);
+  return new Refused(answer.status, detail, problem.code, Number(answer.headers.get("Retry-After")) || undefined, remedies);
 }
 
 /** The job's events numbered above `after`, page by page. */

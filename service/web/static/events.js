@@ -3,6 +3,7 @@
 import { now } from "./api.js";
 import { each, h, section, show, text } from "./dom.js";
 import { clock, duration, number } from "./format.js";
+import { foundBy } from "./states.js";
 
 const FOLDS = { "job.step": "Steps", "job.samples": "Pictures", "job.checkpoint": "Checkpoints", "job.log": "Log" };
 const TURNS = "turns";
@@ -93,7 +94,9 @@ function sentence({ type, step, data }) {
     case "job.resumed":
       return `from step ${data.step}`;
     case "job.succeeded":
-      return `${data.adapter}, ${data.reason}`;
+      return data.adapter ? `${data.adapter}, ${data.reason}` : foundBy(data);
+    case "job.certified":
+      return foundBy(data);
     default:
       return data.message ?? data.cause ?? (Object.keys(data).length ? JSON.stringify(data) : "");
   }

@@ -6,7 +6,7 @@ import { attempts } from "./attempts.js";
 import { curve } from "./curve.js";
 import { h } from "./dom.js";
 import { events } from "./events.js";
-import { poll } from "./poll.js";
+import { lookNow, poll } from "./poll.js";
 import { recipe } from "./recipe.js";
 import { Record } from "./record.js";
 import { samples } from "./samples.js";
@@ -54,19 +54,30 @@ export function showJob(root, id, signal, refused) {
 
   function draw(answer) {
     if (parts === null) {
-      parts = compose(path, answer, draw, signal);
+      parts = compose(path, answer, acted, signal);
       root.replaceChildren(...parts.elements);
     }
     document.title = `${title(answer)} · Strop`;
     for (const update of parts.updates) update(answer, record, files ?? []);
   }
 
+  /** A verb's answer: another job has a view of its own; this one is asked about again, even if it had ended. */
+  function acted(answer) {
+    if (answer.id !== id) {
+      location.hash = `#/jobs/${answer.id}`;
+      return;
+    }
+    draw(answer);
+    job = null;
+    lookNow();
+  }
+
   poll(turn, signal, refused);
 }
 
 /** The parts of the view, top to bottom: each gives its element and how it is brought up to date. */
-function compose(path, job, draw, signal) {
-  const head = summary(path, job, draw, signal);
+function compose(path, job, acted, signal) {
+  const head = summary(path, job, acted, signal);
   const reward = curve("reward", "Reward", ["mean", "best", "worst"], (data) => ({
     value: data.reward.mean, high: data.reward.best, low: data.reward.worst,
   }));

@@ -7,6 +7,7 @@ import { set, text } from "./dom.js";
 const HIDDEN = 60_000;
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 30_000;
+const LOOK = "strop-look";
 
 /**
  * Run `task` until `signal` ends. It returns { wait, line }: the milliseconds until its next turn and a word for the
@@ -58,9 +59,15 @@ function pause(milliseconds, signal) {
     const seen = () => (document.hidden ? begin() : done());
     document.addEventListener("visibilitychange", seen, { signal: listening.signal });
     window.addEventListener("online", done, { signal: listening.signal });
+    window.addEventListener(LOOK, done, { signal: listening.signal });
     signal.addEventListener("abort", done, { signal: listening.signal });
     begin();
   });
+}
+
+/** End the wait: something was just asked for. */
+export function lookNow() {
+  window.dispatchEvent(new Event(LOOK));
 }
 
 /** The line in the header. `state`: live, finished (nothing more to come), away, connecting or locked. */

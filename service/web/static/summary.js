@@ -1,19 +1,21 @@
-// The head of a job's view: its name and state, cancel, how far it is, what it costs, and why it failed.
+// The head of a job's view: its name and state, its verbs, how far it is, what it costs, why it failed, what was certified.
 
-import { now, post } from "./api.js";
-import { h, set, show, text } from "./dom.js";
+import { now } from "./api.js";
+import { each, h, set, show, text } from "./dom.js";
 import { clock, change, duration, grouped, number } from "./format.js";
-import { canCancel, nameOf, pill, rewardOf, showState } from "./states.js";
+import { foundBy, isCertificate, nameOf, pill, rewardOf, showState } from "./states.js";
+import { verbs } from "./verbs.js";
 
-/** `draw(job)` shows the answer to a cancel at once. */
-export function summary(path, job, draw, signal) {
+/** `acted(job)` shows the answer to a verb at once. */
+export function summary(path, job, acted, signal) {
   const state = pill(job.state);
   const name = h("h1", {}, nameOf(job));
-  const { dialog, button } = cancelling(path, draw, signal);
+  const asked = verbs(path, acted, signal);
   const bar = h("progress", { "aria-label": "Progress" });
   const done = h("span", { class: "done" });
   const left = h("span", { class: "left muted" });
   const failure = h("div", { class: "failure", role: "alert", hidden: true }, h("strong", {}), h("p", {}));
+  const certificates = h("ul", { class: "certificates", "aria-label": "Certificates" });
   const tiles = {
     reward: tile("Reward", "mean of the last step"),
     gain: tile("Gain", "since the first step"),
@@ -23,20 +25,26 @@ export function summary(path, job, draw, signal) {
   };
   const element = h("div", { class: "head" },
     h("p", { class: "crumbs" }, h("a", { href: "#/" }, "Jobs"), h("span", { class: "id" }, job.id)),
-    h("div", { class: "heading" }, name, state, button),
+    h("div", { class: "heading" }, name, state, asked.element),
+    asked.wrong,
     h("p", { class: "muted" },
       `${job.recipe.base_model} · ${rewardOf(job.recipe)} · ${job.recipe.method.type} · posted ${clock(job.created_at, now())}`),
+    job.parent_id === null ? null : h("p", { class: "muted" },
+      isCertificate(job) ? "certifies " : "cloned from ", h("a", { href: `#/jobs/${job.parent_id}` }, job.parent_id)),
     failure,
+    certificates,
     h("div", { class: "progress" }, bar, h("p", {}, done, left)),
     h("dl", { class: "tiles" }, ...Object.values(tiles).map((each) => each.element)),
-    dialog,
+    ...asked.dialogs,
   );
 
-  function update(current, record) {
+  function update(current, record, files) {
     const { step, steps, reward, training_nfe: calls, training_fe: cost } = current.progress;
     showState(state, current.state);
     text(name, nameOf(current));
-    show(button, canCancel(current));
+    asked.update(current, files);
+    each(certificates, current.certificates, (found) => found.job, (found) => h("li", { "data-holds": String(found.holds) },
+      h("a", { href: `#/jobs/${found.job}` }, "Certificate"), `: ${foundBy(found)}`));
     bar.max = steps;
     bar.value = step;
     set(bar, "data-state", current.state);
@@ -66,11 +74,16 @@ const WAITING = {
 };
 
 function remaining(job) {
-  if (job.state === "succeeded") return `made ${job.adapter}`;
+  if (job.state === "succeeded") return isCertificate(job) ? foundBy(job.certificate) : made(job);
   if (job.state !== "running") return WAITING[job.state] ?? "";
   const { step, seconds_left: left } = job.progress;
   if (step === 0 || left === null) return "loading models, drawing the first pictures";
   return `about ${duration(left)} left`;
+}
+
+function made(job) {
+  const early = job.stop_reason === "completed" ? "" : `, stopped by ${job.stop_reason}`;
+  return `made ${job.adapter}${early}`;
 }
 
 /** Seconds from the first attempt's start to the last one's end, or to now. */
@@ -83,29 +96,4 @@ function spent(job) {
 function tile(title, hint) {
   const value = h("dd", {}, number(null));
   return { element: h("div", {}, h("dt", {}, title), value, h("dd", { class: "muted" }, hint)), value };
-}
-
-/** The button, and the dialog that asks once more. */
-function cancelling(path, draw, signal) {
-  const wrong = h("p", { class: "wrong", role: "alert", hidden: true });
-  const keep = h("button", { type: "button", onclick: () => dialog.close() }, "Keep it");
-  const sure = h("button", { type: "button", class: "danger", id: "sure", onclick: cancel }, "Cancel the job");
-  const dialog = h("dialog", { "aria-labelledby": "cancel-title" },
-    h("h2", { id: "cancel-title" }, "Cancel this job?"),
-    h("p", {}, "A waiting job ends at once, a running one at its next step. No adapter is made; what is stored so far stays."),
-    wrong, h("p", { class: "buttons" }, keep, sure));
-  const button = h("button", { type: "button", id: "cancel", onclick: () => dialog.showModal() }, "Cancel…");
-
-  async function cancel() {
-    set(sure, "disabled", true);
-    try {
-      const answer = await post(`${path}/cancel`, signal);
-      dialog.close();
-      draw(answer);
-    } catch (error) {
-      show(text(wrong, error.message), true);
-    }
-    set(sure, "disabled", false);
-  }
-  return { dialog, button };
 }
