@@ -43,6 +43,7 @@ export function summary(path, job, acted, signal) {
     showState(state, current.state);
     text(name, nameOf(current));
     asked.update(current, files);
+    show(certificates, current.certificates.length > 0);
     each(certificates, current.certificates, (found) => found.job, (found) => h("li", { "data-holds": String(found.holds) },
       h("a", { href: `#/jobs/${found.job}` }, "Certificate"), `: ${foundBy(found)}`));
     bar.max = steps;
