@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE = 1
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo up test test-web page-pictures test-helm test-compose check format migrate openapi states proto base compare hooks clean
+.PHONY: help install install-dev demo up test test-web faults page-pictures test-helm test-compose check format migrate openapi states proto base compare hooks clean
 
 # The generated gRPC code, into folder $(1).
 protoc = mkdir -p $(1) && $(BIN)/python -m grpc_tools.protoc -I proto --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) proto/strop/v1/*.proto
@@ -55,6 +55,9 @@ test-web: $(VENV)/.dev ## Watch real jobs on the status page in headless Chromiu
 
 page-pictures: test-web ## Take the docs' pictures of the status page anew
 	cp build/screenshots/page-list.png build/screenshots/page-job.png docs/figures/
+
+faults: $(VENV)/.dev ## Run the fault matrix on real parts (25 minutes at most; writes benchmarks/faults/results.json)
+	$(BIN)/python -m benchmarks.faults
 
 test-helm: $(VENV)/.dev ## Lint and render the chart, and check what it says (gets a helm where there is none)
 	@HELM="$$($(BIN)/python tests/deploy/get_helm.py)" && HELM="$$HELM" $(BIN)/python -m pytest tests/deploy/test_helm.py

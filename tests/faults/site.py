@@ -33,6 +33,8 @@ from tests.servers.processes import free_port
 Parts = Literal["real", "embedded"]
 Server = Literal["database", "broker", "store"]
 LEASE = 2.0
+CALM = {"LEASE_SECONDS": 10}
+"""For rows that are not about leases: a worker that a loaded machine holds up for 2 s is no finding there."""
 KEY = "a-key-of-sixteen"
 SETTINGS = {"LEASE_SECONDS": LEASE, "BACKOFF_SECONDS": 0, "POLL_SECONDS": 0.5, "DEVICE": "cpu", "API_KEY": KEY}
 BODY = {"base_model": "b", "prompts": ["a red dot"], "reward": {"type": "jpeg-compressibility"}}

@@ -19,7 +19,7 @@ from tests.faults import history
 from tests.faults.http_traps import answer_500, half_then_cut, half_then_lie
 from tests.faults.proxy import Trap, stall
 from tests.faults.row import BOTH, REAL, Figures, Row, percentile
-from tests.faults.site import Site, now
+from tests.faults.site import CALM, Site, now
 from worker.tasks import OFFERS
 
 UPLOAD = b"PUT /"
@@ -30,6 +30,7 @@ def s3_fails(site: Site, rounds: int) -> Figures:
     while the answer says 200. Twice a job: now a checkpoint is hit, now the adapter, now the manifest."""
     direct = site.store
     proxy = site.proxy("store")
+    site.settings |= CALM
     site.worker()
 
     def store_half(path: str, data: bytes) -> None:
@@ -55,6 +56,7 @@ def s3_fails(site: Site, rounds: int) -> Figures:
 def s3_times_out(site: Site, rounds: int) -> Figures:
     """An upload is taken and never answered: the client's own time-out (30 s) ends it. The lease is kept all the while."""
     proxy = site.proxy("store")
+    site.settings |= CALM
     site.worker()
     for _ in range(rounds):
         proxy.trap = Trap(UPLOAD, stall)

@@ -13,7 +13,7 @@ from tests.faults import history
 from tests.faults.processes import Program
 from tests.faults.row import BOTH, REAL, Figures, Row, percentile
 from tests.faults.rows.workers import sigkill
-from tests.faults.site import Site, now
+from tests.faults.site import CALM, Site, now
 
 METHOD = {
     "type": "sharpening-rlhf", "candidates": 2, "rollout_steps": 2, "prompts_per_step": 1, "timesteps_per_pair": 1,
@@ -49,6 +49,7 @@ def trained_sigkill(site: Site, rounds: int) -> Figures:
 
 def sigterm(site: Site, rounds: int, *, child: str = "fake", **job: object) -> Figures:
     """SIGTERM to the worker that has the job: it is gone within 30 s, and another goes on where it was."""
+    site.settings |= CALM
     workers = [site.worker(child) for _ in range(2)]
     drains, lost, late, unlike = [], 0, 0, 0
     for _ in range(rounds):
@@ -131,6 +132,7 @@ def short_of_room(site: Site, rounds: int) -> Figures:
 
 def _strange(site: Site) -> Program:
     site.use_base(site.servers.tiny_base())
+    site.settings |= CALM
     return site.worker("strange", step_timeout=120, attempt_limit=2)
 
 

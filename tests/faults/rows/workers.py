@@ -12,7 +12,7 @@ from tests.faults import history
 from tests.faults.history import History
 from tests.faults.processes import Program
 from tests.faults.row import Figures, Row, percentile
-from tests.faults.site import LEASE, Site, now
+from tests.faults.site import CALM, LEASE, Site, now
 
 STEPS = 40
 
@@ -108,6 +108,7 @@ def sigstop(site: Site, rounds: int) -> Figures:
 def child_dies(site: Site, rounds: int) -> Figures:
     """The child is killed, or runs out of memory (RLIMIT_AS), in its first attempt; or in every one, which ends the job, and once
     more after a retry."""
+    site.settings |= CALM
     worker = site.worker()
     recoveries = miscounted = 0
     for number in range(rounds):
@@ -128,7 +129,7 @@ def child_dies(site: Site, rounds: int) -> Figures:
 
 def child_hangs(site: Site, rounds: int) -> Figures:
     """The child holds 100 MB and says nothing more: after the step timeout (2 s here) it is ended, and its memory is free."""
-    site.settings["STEP_TIMEOUT"] = 2.0
+    site.settings |= CALM | {"STEP_TIMEOUT": 2.0}
     site.worker()
     waits, held, misses = [], 0, 0
     for _ in range(rounds):
@@ -150,6 +151,7 @@ def child_hangs(site: Site, rounds: int) -> Figures:
 
 def disk_full(site: Site, rounds: int) -> Figures:
     """After step 3 the child's files may have 20 kB (RLIMIT_FSIZE) and its checkpoint has 100: the one before is whole."""
+    site.settings |= CALM
     site.worker()
     other = 0
     for _ in range(rounds):
