@@ -1,0 +1,149 @@
+"""Every method of the union on tiny bases: what it costs, that it resumes, that it learns, in every family."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from service.domain.methods import METHODS as UNION
+from tests.worker import tiny_families
+from tests.worker.training.conftest import METHODS, PROMPTS, bright, recipe
+from worker.models.load import load
+from worker.training.checkpoint import unpack
+from worker.training.events import Checkpointed, Event, Finished, Resumed, Stepped
+from worker.training.methods import memory_of, method_of
+from worker.training.optimiser import Optimiser
+from worker.training.world import world_of
+
+Run = Callable[..., Iterator[Event]]
+NEVER = {"every": 0}
+ROLLOUTS, WALKS = 2 * 3 * 3 * 2, 2 * 3 * 2 * 2
+PAIRS, WHOLE_GROUPS, BEST = 2 * 2 * 2, 2 * 2 * 3, 2 * 2
+COSTS = {  # (NFE, gradient forwards, decodes) of the first update and of a later one
+    "sharpening-rlhf": ((ROLLOUTS + 2 * PAIRS, PAIRS, 2 * 3 * 2),) * 2,
+    "renoised": ((ROLLOUTS + WALKS + 2 * PAIRS, PAIRS, 2 * 3 * 2),) * 2,
+    "path-weights": ((ROLLOUTS + 2 * WHOLE_GROUPS, WHOLE_GROUPS, 2 * 3 * 2),) * 2,
+    "paper": ((3 * 25 + 3 * 3 + 2 * (2 * 3), 2 * 3, 3 * 3),) * 2,  # of one prompt
+    "online-dpo": ((ROLLOUTS + 2 * PAIRS, PAIRS, 2 * 3),) * 2,
+    "diffusion-dpo": ((ROLLOUTS + 2 * PAIRS, PAIRS, 2 * 3), (2 * PAIRS, PAIRS, 0)),
+    "sharpening-sft": ((ROLLOUTS + WALKS + 2 * BEST, BEST, 2 * 3 * 2), (WALKS + 2 * BEST, BEST, 2 * 3 * 2)),
+    "noisings": ((ROLLOUTS + WALKS + 2 * BEST, BEST, 2 * 3 * 2), (WALKS + 2 * BEST, BEST, 2 * 3 * 2)),
+    "sft": ((ROLLOUTS + 2 * BEST, BEST, 2 * 3), (2 * BEST, BEST, 0)),
+    "sft-on-all": ((ROLLOUTS + 2 * WHOLE_GROUPS, WHOLE_GROUPS, 2 * 3), (2 * WHOLE_GROUPS, WHOLE_GROUPS, 0)),
+    "ddpo": ((ROLLOUTS + 2 * 2 * 2 * 2, 2 * 2 * 2 * 2, 2 * 3), (2 * 1 * 2 * 2, 2 * 1 * 2 * 2, 0)),
+    "forward-process": ((ROLLOUTS + 2 * WHOLE_GROUPS, WHOLE_GROUPS, 2 * 3),) * 2,
+}
+"""By hand. Rollouts are 2 prompts × 3 candidates × 3 steps × 2 (guidance), walks × m = 2 steps. Learned from are 2 prompts ×
+2 levels × (a pair | all 3), or × the m states of the best, each by the policy and by the reference (or old policy). DDPO's
+first share has two candidates of a prompt, its second one; two of three steps are judged, with guidance."""
+
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def of(kind: type, events: Sequence[Event]) -> list:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def test_these_are_all_methods_of_the_union() -> None:
+    assert {words["type"] for words in METHODS.values()} == {
+        method.model_fields["type"].annotation.__args__[0] for method in UNION
+    }
+
+
+class TestCounts:
+    @every_method
+    def test_are_those_reckoned_by_hand(self, name: str, run: Run) -> None:
+        job = recipe(name, steps=2, samples=NEVER, checkpoint_every=1)
+        events = list(run(job, reward=bright, prompts=PROMPTS[:2]))
+        costs = [unpack(event.data)[0] for event in of(Checkpointed, events)]
+        first, both = (progress.counts for progress in costs)
+        spent = [(counts.nfe, counts.gradient_forwards, counts.decodes) for counts in (first, both - first)]
+        assert spent == list(COSTS[name])
+        assert (both - first).reward_calls == (both - first).decodes
+        told = of(Stepped, events)[-1]
+        assert told.training_nfe == both.nfe
+        assert told.training_fe == round(both.nfe + costs[0].backward_cost * both.gradient_forwards)
+
+
+class TestResume:
+    @every_method
+    def test_resumed_is_uninterrupted_bit_for_bit(self, name: str, run: Run) -> None:
+        """From the first step: in the middle of DDPO's batch, of the pools, of the calibration of β, of a validation."""
+        validation = {"every": 2, "prompts": ["red", "no"], "num_inference_steps": 2}
+        job = recipe(
+            name, steps=3, samples=NEVER, checkpoint_every=1, validation=validation, learning_rate=0.01, warmup_steps=2
+        )
+        whole = list(run(job, reward=bright))
+        rest = list(run(job, reward=bright, resume=of(Checkpointed, whole)[0].data))
+        assert rest[0] == Resumed(1)
+        timeless = [[replace(step, seconds=0) for step in of(Stepped, events)] for events in (whole, rest)]
+        assert timeless[1] == timeless[0][1:]
+        assert of(Checkpointed, rest)[-1].data == of(Checkpointed, whole)[-1].data
+        assert of(Finished, rest) == of(Finished, whole)
+
+
+@pytest.fixture(scope="module")
+def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def folder(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = tiny_families.make(kind, tmp_path_factory.mktemp("families") / kind)
+        return made[kind]
+
+    return folder
+
+
+class TestMicroBatch:
+    @every_method
+    def test_changes_nothing_beyond_rounding(self, name: str, folder_of: Callable[[str], Path]) -> None:
+        family = load("sd", folder_of("sd"), device="cpu", resolution=64)
+        parameters = family.add_adapter(2, ["attention", "conv"], seed=0)
+        for place, parameter in enumerate(parameters.values()):
+            parameter.data.normal_(std=0.05, generator=torch.Generator().manual_seed(place))
+        world = world_of(family, bright, parameters, PROMPTS[:2])
+        whole, parts = (
+            method_of(job, family.latent_shape)(world, memory_of(job.method), 0, (0, 1))
+            for job in (recipe(name), recipe(name, micro_batch=5))
+        )
+        one, other = (torch.cat([part.flatten() for part in done.gradient]) for done in (whole, parts))
+        assert (other - one).norm() < 1e-3 * one.norm()
+        assert parts.metrics.loss == pytest.approx(whole.metrics.loss, rel=1e-3)
+        assert parts.metrics.ties == whole.metrics.ties
+
+
+class TestLearning:
+    @every_method
+    @pytest.mark.parametrize("kind", ["sd", "sd-v", "sdxl", "sd3", "flux-dev"])
+    def test_one_step_lowers_the_loss_on_a_fixed_batch(
+        self, kind: str, name: str, folder_of: Callable[[str], Path]
+    ) -> None:
+        """The same update of the same world before and after. DDPO's is its second share, which is remembered: its loss
+        is −A π_θ/π_old, so that falling is the direction of the policy gradient."""
+        family = load(kind.split("-", maxsplit=1)[0], folder_of(kind), device="cpu", resolution=64)
+        parameters = family.add_adapter(2, ["attention", "feed-forward"], seed=0)
+        job = recipe(name, learning_rate=1e-3)
+        method, world = method_of(job, family.latent_shape), world_of(family, bright, parameters, PROMPTS[:2])
+        memory, update = memory_of(job.method), 0
+        if name == "ddpo":
+            memory, update = method(world, memory, 0, (0, 1)).memory, 1
+        before = method(world, memory, update, (0, 1))
+        assert Optimiser(parameters, job.method, 1).apply(before.gradient, 0) > 0
+        after = method(world, before.memory, update, (0, 1))
+        assert after.metrics.loss < before.metrics.loss
+
+
+class TestImages:
+    def test_a_prompts_own_pictures_are_learned_from(self, run: Run) -> None:
+        """And nothing is drawn where there are enough of them."""
+        draw = np.random.default_rng(0)
+        own = {prompt: draw.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8) for prompt in PROMPTS}
+        job = recipe("sharpening-sft", steps=2, samples=NEVER)
+        events = list(run(job, reward=bright, images=lambda prompt, *_: own[prompt]))
+        first, _ = of(Stepped, events)
+        assert first.training_nfe == COSTS["sharpening-sft"][1][0]
+        without = of(Stepped, list(run(job, reward=bright)))
+        assert first.loss != without[0].loss
