@@ -1,8 +1,10 @@
-"""`python -m benchmarks.faults`: the fault matrix on real parts; prints it row by row and writes results.json beside this file.
+"""`python -m benchmarks.faults`: the fault matrix on real parts; prints it row by row, writes results.json beside this file
+and the table of docs/faults.md.
 
 --short       the version that is part of the tests
 --only WORD   rows whose fault has the word; nothing is written
 --lanes N     rows side by side
+--keep PATH   a folder for what rows leave behind that do not hold: their processes' logs
 --minutes M   no row begins after this; the longest takes four more
 """
 
@@ -13,6 +15,8 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults import runner
@@ -21,6 +25,8 @@ from tests.faults.row import Result
 from tests.faults.servers import servers
 
 RESULTS = Path(__file__).with_name("results.json")
+DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
+BEGIN, END = "<!-- table: written by make faults -->\n", "<!-- end of table -->"
 
 
 def main() -> int:
@@ -29,6 +35,7 @@ def main() -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--lanes", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=21)
+    parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
     rows = [row for row in ROWS if given.only.lower() in row.fault.lower()]
     tasks = runner.short(rows) if given.short else runner.full(rows)
@@ -42,17 +49,33 @@ def main() -> int:
             print(f"    {violation}", flush=True)
 
     began = time.monotonic()
-    with (
-        tempfile.TemporaryDirectory(prefix="strop-faults-", ignore_cleanup_errors=True) as folder,
-        servers(Path(folder)) as found,
-    ):
+    with _folder(given.keep) as folder, servers(folder) as found:
         results = runner.run(tasks, found, lanes=given.lanes, limit_seconds=60 * given.minutes, tell=tell)
-    print(f"\n{table(results)}\n{len(results)} rows, {time.monotonic() - began:.0f} s", flush=True)
+    seconds = time.monotonic() - began
+    print(f"\n{table(results)}\n{len(results)} rows, {seconds:.0f} s", flush=True)
     if not given.only and not given.short:
-        where = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-        content = {"seconds": round(time.monotonic() - began), **where, "rows": [result.line() for result in results]}
-        RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write(results, seconds)
     return 0 if all(result.held for result in results) else 1
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="strop-faults-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def write(results: list[Result], seconds: float) -> None:
+    """results.json, and the docs' table."""
+    where = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    content = {"seconds": round(seconds), **where, "rows": [result.line() for result in results]}
+    RESULTS.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    before, rest = DOCS.read_text(encoding="utf-8").split(BEGIN)
+    text = f"{before}{BEGIN}{table(results)}\n{END}{rest.split(END)[1]}"
+    DOCS.write_text(text, encoding="utf-8")
 
 
 def words(result: Result) -> str:

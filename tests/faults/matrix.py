@@ -1,5 +1,5 @@
 """All rows, in the order of the docs' table."""
 
-from tests.faults.rows import databases, queue, stores, training, workers
+from tests.faults.rows import callers, databases, queue, stores, training, workers
 
-ROWS = (*workers.ROWS, *training.ROWS, *queue.ROWS, *databases.ROWS, *stores.ROWS)
+ROWS = (*workers.ROWS, *training.ROWS, *queue.ROWS, *databases.ROWS, *stores.ROWS, *callers.ROWS)

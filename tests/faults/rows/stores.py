@@ -11,14 +11,14 @@ from service.adapters import db
 from service.domain.artifacts import Kind
 from service.domain.errors import Damaged, StropError
 from service.domain.jobs import State
-from service.domain.principals import LOCAL, LOCAL_TENANT
+from service.domain.principals import LOCAL_TENANT
 from service.operations import finishing
 from service.operations.attempts import Attempts
 from tests.eventually import eventually
 from tests.faults import history
 from tests.faults.http_traps import answer_500, half_then_cut, half_then_lie
 from tests.faults.proxy import Trap, stall
-from tests.faults.row import BOTH, REAL, Figures, Row, percentile
+from tests.faults.row import BOTH, REAL, Figures, Row
 from tests.faults.site import CALM, Site, now
 from worker.tasks import OFFERS
 
@@ -195,33 +195,6 @@ def put(site: Site, key: str, data: bytes) -> None:
     site.store.put_file(key, path)
 
 
-def cancel_against_completion(site: Site, rounds: int) -> Figures:
-    """A cancel comes at a random moment about the job's end; each second one comes to a job that has long to go."""
-    for _ in range(2):
-        site.worker()
-    taken = 0
-    for number in range(rounds):
-        id = site.submit(steps=10) if number % 2 else site.submit(steps=500, seconds=0.03)
-        site.trains(id, 1)
-        moment = now() + random.uniform(0, 0.6)
-        eventually(lambda moment=moment: now() >= moment, 5)
-        with suppress(StropError):  # it had ended
-            site.jobs.cancel(LOCAL, id)
-            taken += 1
-        site.reaches(id, State.SUCCEEDED, State.CANCELLED, seconds=30)
-    told = history.read(site.database)
-    waits = []
-    for id in told.jobs:
-        asked, done = told.of_type(id, "job.cancelling"), told.of_type(id, "job.cancelled")
-        if asked and done:
-            waits.append((done[0].created_at - asked[0].created_at).total_seconds())
-    succeeded = sum(job.state == State.SUCCEEDED for job in told.jobs.values())
-    return {
-        "cancel p50 s": percentile(waits, 0.5), "cancel p99 s": percentile(waits, 0.99), "cancels taken": taken,
-        "succeeded": succeeded,
-    }  # fmt: skip
-
-
 ROWS = (
     Row("S3 answers 500, cuts or takes half a body", "no torn artifact visible", s3_fails, 30, 3, (5, 4), REAL,
         none=("torn",), settle_seconds=60),
@@ -230,5 +203,4 @@ ROWS = (
         none=("double", "wedged", "the wrong one won")),
     Row("one byte flipped in a stored file", "refused, falls back", byte_flips, 200, 20, (5, 0.35), BOTH,
         none=("undetected", "did not fall back")),
-    Row("cancel against completion", "one terminal state, I5", cancel_against_completion, 40, 4, (3, 1)),
 )  # fmt: skip
