@@ -21,7 +21,8 @@ class Garbled(ValueError):
 class Begin:
     """All that the child needs. Paths are local folders or files that the parent staged.
 
-    `goal_path`: of a certificate, the checkpoint that the replay must meet.
+    `goal_path`: of a certificate, the checkpoint that the replay must meet. `images_path`: the index of the job's own
+    pictures. `start_path`: the adapter to begin with.
     """
 
     recipe: dict[str, Any]
@@ -34,6 +35,8 @@ class Begin:
     threads: int
     lease_seconds: float
     goal_path: str | None = None
+    images_path: str | None = None
+    start_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ line: {"file_name": "cat.png", "prompt": "a cat"}. Nothing is ever extracted by 
 import json
 import stat
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from service.domain.images import fault_of_image
@@ -21,25 +22,39 @@ IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
 METADATA = "metadata.jsonl"
 
 
-def read_captions(path: Path) -> dict[str, str]:
-    """Picture's name → caption, for all. Raises InvalidRequest for the first fault."""
+def read_captions(path: Path, *, checked: bool = False) -> dict[str, str]:
+    """Picture's name → caption, for all, in the archive's order. Raises InvalidRequest for the first fault.
+
+    `checked`: the archive was read once before, whole; then its pictures are not unpacked again.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            return _captions(archive)
+            return _captions(archive, checked)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, UnicodeDecodeError, ValueError, OSError) as error:
         refuse(f"the archive is broken ({error})", "make it again with an ordinary zip tool")
 
 
-def _captions(archive: zipfile.ZipFile) -> dict[str, str]:
+def read_pictures(path: Path) -> Iterator[tuple[str, str, bytes]]:
+    """(name, caption, content) of each picture, in the archive's order, under the same checks and bounds."""
+    captions = read_captions(path)
+    with zipfile.ZipFile(path) as archive:
+        for name, caption in captions.items():
+            yield name, caption, _read(archive, archive.getinfo(name), MAX_ENTRY_BYTES)
+
+
+def _captions(archive: zipfile.ZipFile, checked: bool) -> dict[str, str]:
     entries = [
         entry for entry in archive.infolist() if not entry.is_dir() and not entry.filename.startswith("__MACOSX/")
     ]
     _check_entries(entries)
     captions, pictures, left = dict[str, str](), list[str](), MAX_TOTAL_BYTES
     for entry in entries:
+        name = PurePosixPath(entry.filename)
+        if checked and name.suffix.lower() in IMAGES:
+            pictures.append(entry.filename)
+            continue
         content = _read(archive, entry, min(left, MAX_ENTRY_BYTES))
         left -= len(content)
-        name = PurePosixPath(entry.filename)
         if name.suffix.lower() in IMAGES:
             wrong = fault_of_image(content)
             if wrong:

@@ -60,6 +60,8 @@ class Manifest(BaseModel):
 
     `files` are kept as long as the manifest. `checkpoints` says what the digest of the training's state was at each that was
     left at the end; their files are removed some days later, and nothing here rests on them.
+
+    `start_adapter`: the adapter, name@version, that the training began with; None: with nothing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,6 +79,10 @@ class Manifest(BaseModel):
     steps: int
     prompts_sha256: str
     prompt_count: int
+    images_sha256: str | None = None
+    image_count: int = 0
+    start_adapter: str | None = None
+    start_adapter_sha256: str | None = None
     code_version: str
     licence: str
     training_nfe: int

@@ -98,6 +98,19 @@ class JobRequest(BaseModel):
         pattern=r"^file_[0-9a-z]{26}$",
         description="Id of an uploaded text or JSONL file, instead of `prompts`.",
     )
+    images_file: str | None = Field(
+        default=None,
+        pattern=r"^file_[0-9a-z]{26}$",
+        description="Id of an uploaded archive of pictures with captions, for methods that learn from pictures "
+        "(sharpening-sft). Without prompts its captions are the prompts; prompts without pictures get the base model's.",
+    )
+    start_adapter: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=128,
+        description="Adapter to begin with, name or name@version, of the same base model and LoRA layout; null: a new one. "
+        "The reference stays the base model.",
+    )
     reward: Reward = Field(description="What is searched for.")
     method: Method = Field(
         default_factory=lambda: SharpeningRLHF(type="sharpening-rlhf"), description="How it is trained on."
@@ -136,9 +149,20 @@ class JobRequest(BaseModel):
     )
 
     @model_validator(mode="after")
+    def _pictures_are_of_use(self) -> "JobRequest":
+        if self.images_file is not None and not self.method.takes_images:
+            raise ValueError(
+                f"images_file is of no use to {self.method.type}: leave it out, or choose the method sharpening-sft"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_source_of_prompts(self) -> "JobRequest":
-        if (self.prompts is None) == (self.prompts_file is None):
-            raise ValueError("give either prompts or prompts_file, and not both")
+        if self.prompts is not None and self.prompts_file is not None:
+            raise ValueError("both prompts and prompts_file are given: give either prompts or prompts_file")
+        if self.prompts is None and self.prompts_file is None and self.images_file is None:
+            also = ", or images_file, whose captions are the prompts then" if self.method.takes_images else ""
+            raise ValueError(f"no prompts are given: give either prompts or prompts_file{also}")
         return self
 
 
@@ -185,14 +209,17 @@ class Replay(BaseModel):
 class Recipe(JobRequest):
     """A request with every name resolved: what the job was posted with, whatever the catalogue says later.
 
-    `parent_id`: the job that this one was cloned from, or that it certifies. `replay`: only in a certificate, whose other
-    fields are its parent's.
+    `start_adapter` is an exact version, name@version; digests are of the files that are named. `parent_id`: the job that
+    this one was cloned from, or that it certifies. `replay`: only in a certificate, whose other fields are its parent's.
     """
 
     base: BaseModelEntry
     reward_model: RewardModelEntry | None = None
     prompts_sha256: str
     prompt_count: int
+    images_sha256: str | None = None
+    image_count: int = 0
+    start_adapter_sha256: str | None = None
     parent_id: str | None = None
     replay: Replay | None = None
 

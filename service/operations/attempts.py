@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from service.domain.adapters import parse_reference
 from service.domain.artifacts import Artifact, Kind
 from service.domain.errors import Conflict, Damaged, StropError, Unavailable
+from service.domain.files import File
 from service.domain.ids import Fence, FileId, JobId
 from service.domain.jobs import Event, Job, JobError, Progress, State, after_lost_attempt
 from service.domain.offers import Offers
-from service.domain.ports import Database, Deed, Held, Store
+from service.domain.ports import Database, Deed, Held, ReadUnit, Store
 from service.operations import certifying, finishing, prompt_files, stowing, thinning
 from service.operations.moves import Limits, lose, move, reap
 
@@ -28,13 +30,16 @@ class Claim:
     """A job that is now this worker's, until the lease ends. `checkpoints` are all that there are, the newest first.
 
     A certificate has one at most: its parent's, that its recipe's `replay` names. Without it there is nothing to replay.
-    `goal`: of a certificate, the checkpoint that its replay must meet, while it is stored.
+    `prompts` is None where they are the captions of `images`, an archive of pictures. `start`: the file of the adapter to
+    begin with. `goal`: of a certificate, the checkpoint that its replay must meet, while it is stored.
     """
 
     job: Job
     lease_seconds: float
-    prompts: tuple[str, ...]
+    prompts: tuple[str, ...] | None
     checkpoints: tuple[Artifact, ...]
+    images: File | None = None
+    start: Artifact | None = None
     goal: Artifact | None = None
 
     @property
@@ -119,6 +124,10 @@ class Attempts:
         """Bring a stored file to `path`. Raises Damaged, and leaves nothing there, unless its bytes match their digest."""
         stowing.fetch(self._store, artifact.key, path, artifact.sha256)
 
+    def read_file(self, file: File, path: Path) -> None:
+        """The same of an uploaded file."""
+        stowing.fetch(self._store, file.key, path, file.sha256)
+
     def thin(self, job_id: JobId, fence: Fence, *, keep_last: int, best_step: int | None) -> list[Artifact]:
         """Delete checkpoints that are neither among the last nor the best; returns them. Raises FenceLost."""
         return thinning.thin(self._database, self._store, job_id, fence, keep_last=keep_last, best_step=best_step)
@@ -184,16 +193,31 @@ class Attempts:
     def _brief(self, held: Held) -> Claim:
         with self._database.read() as unit:
             job = _whole(unit.jobs.get(held.tenant, held.id))
+            recipe = job.recipe
             checkpoints, goal = certifying.checkpoints(unit, job), certifying.goal(unit, job)
-            named = FileId(job.recipe.prompts_file or "")
-            file = unit.files.get(held.tenant, named) if named else None
-        if job.recipe.prompts is not None:
-            prompts = job.recipe.prompts
-        elif file is not None:
-            prompts = prompt_files.read(self._store, file)
-        else:
-            raise Damaged(f"{named} is gone")
-        return Claim(job, self._limits.lease_seconds, prompts, tuple(reversed(checkpoints)), goal)
+            file, images = (_file(unit, job, named) for named in (recipe.prompts_file, recipe.images_file))
+            start = _start(unit, job)
+        prompts = recipe.prompts if file is None else prompt_files.read(self._store, file)
+        return Claim(job, self._limits.lease_seconds, prompts, tuple(reversed(checkpoints)), images, start, goal)
+
+
+def _file(unit: ReadUnit, job: Job, named: str | None) -> File | None:
+    if named is None:
+        return None
+    file = unit.files.get(job.tenant, FileId(named))
+    if file is None:
+        raise Damaged(f"{named} is gone")
+    return file
+
+
+def _start(unit: ReadUnit, job: Job) -> Artifact | None:
+    named = parse_reference(job.recipe.start_adapter or "")
+    if named is None:
+        return None
+    found = unit.adapters.find(job.tenant, *named)
+    if found is None:
+        raise Damaged(f"the adapter {job.recipe.start_adapter} is gone")
+    return found.file
 
 
 def _whole(job: Job | None) -> Job:

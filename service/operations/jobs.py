@@ -1,26 +1,23 @@
 """A job as its owner sees it: posted, read, listed, followed; cancelled, paused, resumed, retried; cloned, certified."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, TypeAlias
 
 from service.domain import artifacts, jobs
 from service.domain.catalogue import Catalogue
-from service.domain.errors import FieldError, InvalidRequest
-from service.domain.files import FileKind
-from service.domain.ids import NOBODY, FileId, JobId, new_job_id
+from service.domain.ids import NOBODY, JobId, new_job_id
 from service.domain.jobs import Event, Job, State
 from service.domain.pages import Page, Position, check_limit, cut
 from service.domain.ports import Database, Deed, Doorbell, Store, Submission, WriteUnit
 from service.domain.principals import Principal
 from service.domain.recipes import CertificateRequest, JobRequest, Recipe
 from service.domain.verbs import CANCEL, PAUSE, RESUME, RETRY, Verb
-from service.operations import prompt_files
 from service.operations.deriving import certificate_recipe, clone_request
 from service.operations.known import known_form, no_job
 from service.operations.moves import move
 from service.operations.once import Keyed, known, once
 from service.operations.resolving import resolve
+from service.operations.shelf import TenantShelf
 
 Read: TypeAlias = Callable[[bytes], JobRequest]
 """How a face reads a body strictly: raises InvalidRequest with one FieldError per place."""
@@ -150,18 +147,4 @@ class Jobs:
         return self.get(principal, JobId(made)), replayed
 
     def _resolved(self, principal: Principal, request: JobRequest) -> Recipe:
-        return resolve(request, self._catalogue, partial(self._read_prompts, principal))
-
-    def _read_prompts(self, principal: Principal, file_id: str) -> tuple[str, ...]:
-        with self._database.read() as unit:
-            file = unit.files.get(principal.tenant, FileId(file_id))
-        if file is None:
-            wrong = FieldError(
-                "prompts_file", f"there is no file {file_id}", "upload it first: POST /files gives the id"
-            )
-            raise InvalidRequest(wrong.message, errors=(wrong,), code="unknown_file")
-        if file.kind is FileKind.IMAGES:
-            remedy = "name a file of prompts: text with one a line, or JSONL"
-            wrong = FieldError("prompts_file", f"{file_id} holds pictures", remedy)
-            raise InvalidRequest(wrong.message, errors=(wrong,), code="wrong_file_kind")
-        return prompt_files.read(self._store, file)
+        return resolve(request, self._catalogue, TenantShelf(self._database, self._store, principal))

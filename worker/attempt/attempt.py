@@ -20,6 +20,7 @@ from service.operations.attempts import Attempts, Claim
 from worker import pipe
 from worker.attempt.attend import Line, Said, attend
 from worker.attempt.patience import STORE_SECONDS, patiently
+from worker.attempt.pictures import unpack
 from worker.attempt.process import CHILD, PACKAGE_ROOT, Process, bare_environment
 from worker.attempt.scratch import Scratch
 from worker.attempt.scribe import Scribe
@@ -95,8 +96,8 @@ class Attempt:
         scribe = Scribe(place.attempts, self._watch, self._job, scratch, place.keep_last_checkpoints)
         check_catalogue(recipe, place.catalogue)
         models = stage_models(recipe, place.cache, lambda *call: self._fetch(scratch, *call))
-        prompts_path = scratch / "prompts.txt"
-        prompts_path.write_bytes(prompts.as_file(self._claim.prompts))
+        prompts_path, images_path = self._stage_prompts(scratch)
+        start_path = self._stage_start(scratch)
         goal = self._stage_goal(scratch) if recipe.replay else None
         for artifact, path in self._beginnings(scratch, scribe):
             if self._watch.asked is not None or self._watch.lost:
@@ -112,6 +113,8 @@ class Attempt:
                 threads=place.threads,
                 lease_seconds=place.patience.lease,
                 goal_path=str(goal) if goal else None,
+                images_path=str(images_path) if images_path else None,
+                start_path=str(start_path) if start_path else None,
             )
             end = self._run_child(begin, scratch, scribe)
             if artifact is None or path is None or not _is_refused(end.word):
@@ -147,6 +150,29 @@ class Attempt:
                 yield artifact, path
         if self._job.recipe.replay is None:
             yield None, None
+
+    def _stage_prompts(self, scratch: Path) -> tuple[Path, Path | None]:
+        """The prompts, one a line, and the index of the job's own pictures, whose captions they are where none were given."""
+        texts, index = self._claim.prompts, None
+        if self._claim.images is not None:
+            archive = scratch / "images.zip"
+            patiently(
+                self._watch, partial(self._place.attempts.read_file, self._claim.images, archive), STORE_SECONDS
+            )
+            index, captions = unpack(archive, scratch / "pictures")
+            texts = texts or captions
+            archive.unlink()
+        path = scratch / "prompts.txt"
+        path.write_bytes(prompts.as_file(texts or ()))
+        return path, index
+
+    def _stage_start(self, scratch: Path) -> Path | None:
+        """The adapter that the job begins with."""
+        if self._claim.start is None:
+            return None
+        path = scratch / "start.safetensors"
+        self._read(self._claim.start, path)
+        return path
 
     def _stage_goal(self, scratch: Path) -> Path:
         """The checkpoint that a replay must meet."""

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 
 from service.domain.errors import JobFailure
+from service.domain.methods import SharpeningSFT
 from service.domain.recipes import Recipe
 from worker import pipe
 from worker.child.account import Account, hardware_of
@@ -21,6 +22,8 @@ from worker.rewards.make import make
 from worker.training.checkpoint import account_of
 from worker.training.events import Event
 from worker.training.loop import train
+from worker.training.pictures import Pictures
+from worker.training.world import Images, no_images
 
 
 def run(begin: pipe.Begin, say: Say, stop: AskedToStop) -> None:
@@ -28,12 +31,14 @@ def run(begin: pipe.Begin, say: Say, stop: AskedToStop) -> None:
     torch.set_num_threads(begin.threads)
     recipe = Recipe.model_validate(begin.recipe)
     prompts = Path(begin.prompts_path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    images = own_pictures(begin, recipe)
     base = load(
         recipe.base.family,
         Path(begin.base_path),
         device=begin.device,
         dtype=recipe.dtype,
         resolution=recipe.base.resolution,
+        preview_decoder=Path(recipe.base.preview_decoder) if recipe.method.preview == "taesd" else None,
     )
     folder = Path(begin.reward_model_path) if begin.reward_model_path else None
     reward = make(recipe.reward, folder=folder, device=base.device)
@@ -46,12 +51,26 @@ def run(begin: pipe.Begin, say: Say, stop: AskedToStop) -> None:
         reward,
         quiet(recipe) if recipe.replay else recipe,
         prompts,
+        images=images,
+        start=Path(begin.start_path).read_bytes() if begin.start_path else None,
         resume=checkpoint,
         checkpoint_now=driver.wants_checkpoint,
         out_of_time=driver.is_out_of_time,
     )
     with closing(cast("Generator[Event]", events)):
         driver.tell(events)
+
+
+def own_pictures(begin: pipe.Begin, recipe: Recipe) -> Images:
+    """The job's own pictures, all decoded once. Raises JobFailure `image_unreadable`."""
+    if begin.images_path is None:
+        return no_images
+    method = recipe.method
+    one = isinstance(method, SharpeningSFT) and method.selection_among == "noisings"
+    most = 1 if one else method.candidates
+    pictures = Pictures.read(Path(begin.images_path), side=recipe.base.resolution, most=most, seed=recipe.seed)
+    pictures.check()
+    return pictures
 
 
 def _driver(  # noqa: PLR0917 — what a training is told with

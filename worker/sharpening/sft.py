@@ -36,10 +36,10 @@ def sft_step(  # noqa: PLR0917 — two hyper-parameters, then what every method 
     prompts: Sequence[int],
 ) -> Step:  # fmt: skip
     """One update."""
-    memory, groups = members(world, settings, memory, prompts)
-    if among_noisings:
-        groups = groups[:, :1].expand_as(groups)
-    count, n = groups.shape[:2]
+    n = settings.candidates
+    memory, groups = members(world, settings, memory, prompts, 1 if among_noisings else n)
+    groups = groups.expand(-1, n, -1, -1, -1)
+    count = len(prompts)
     clean = groups.flatten(0, 1)
     noise = noisings(world, settings, update, count, own=among_noisings)
     rows = torch.arange(count).repeat_interleave(n)
@@ -80,14 +80,16 @@ def consistent(  # noqa: PLR0917 — rows of one table
     )
 
 
-def members(world: World, settings: Settings, memory: Memory, prompts: Sequence[int]) -> tuple[Memory, Tensor]:
-    """Each prompt's group [P, n, C, H, W]: its own pictures first, then the base's, drawn once."""
-    own = [world.images(place)[: settings.candidates] for place in range(len(prompts))]
-    if all(len(pictures) == settings.candidates for pictures in own):
+def members(
+    world: World, settings: Settings, memory: Memory, prompts: Sequence[int], size: int
+) -> tuple[Memory, Tensor]:
+    """Each prompt's group [P, size, C, H, W]: its own pictures first, then the base's, drawn once."""
+    own = [world.images(place)[:size] for place in range(len(prompts))]
+    if all(len(pictures) == size for pictures in own):
         return memory, torch.stack(own)
     memory, found = pooled(world, settings, memory, prompts, judged=0)
     groups = [
-        torch.cat([pictures.to(found.clean), found.clean[place][: settings.candidates - len(pictures)]])
+        torch.cat([pictures.to(found.clean), found.clean[place][: size - len(pictures)]])
         for place, pictures in enumerate(own)
     ]
     return memory, torch.stack(groups)

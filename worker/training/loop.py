@@ -72,7 +72,7 @@ def train(
         started, before, update = clock(), base.counter.total, progress.step
         with clear_failures(update + 1):
             places = prompts_at(recipe.method, len(prompts), recipe.seed, update)
-            world = world_of(base, reward, parameters, [prompts[place] for place in places], images)
+            world = world_of(base, reward, parameters, [prompts[place] for place in places], images, update)
             done = method(world, progress.memory, update, places)
             norm = optimiser.apply(done.gradient, update) if done.gradient else None
         finite(update + 1, done.metrics.loss, norm)

@@ -13,16 +13,21 @@ from worker.rewards.reward import Reward
 from worker.sharpening.world import World
 from worker.training.trial import lent
 
-Images = Callable[[str], np.ndarray | None]
-"""A prompt → its own pictures, uint8 [g, H, W, 3], where the job brought some."""
+Images = Callable[[str, int], np.ndarray | None]
+"""(prompt, update) → the prompt's own pictures for that update, uint8 [g, H, W, 3], where the job brought some."""
 
 
-def no_images(prompt: str) -> None:
+def no_images(prompt: str, update: int) -> None:
     return None
 
 
-def world_of(
-    family: Family, reward: Reward, parameters: Mapping[str, Tensor], prompts: Sequence[str], images: Images = no_images
+def world_of(  # noqa: PLR0917 — what an update is made of
+    family: Family,
+    reward: Reward,
+    parameters: Mapping[str, Tensor],
+    prompts: Sequence[str],
+    images: Images = no_images,
+    update: int = 0,
 ) -> World:
     conditions = family.encode(prompts)
 
@@ -52,10 +57,10 @@ def world_of(
         return family.renoise(one, zero, t), family.renoise(zero, one, t)
 
     def own_images(place: int) -> Tensor:
-        pictures = images(prompts[place])
+        pictures = images(prompts[place], update)
         if pictures is None:
             return torch.empty(0, *family.latent_shape, device=family.device)
-        return family.latents(torch.from_numpy(pictures))
+        return torch.cat([family.latents(torch.from_numpy(picture)[None]) for picture in pictures])  # one in memory
 
     return World(
         device=family.device,

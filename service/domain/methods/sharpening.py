@@ -1,6 +1,6 @@
 """Diffusion-Sharpening (arXiv 2502.12146), both forms: a candidate is judged by its trajectory."""
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -70,6 +70,7 @@ class SharpeningSFT(Noised):
     A prompt's group is its pictures (`images_file`), filled up to `candidates` by pictures of the frozen base.
     """
 
+    takes_images: ClassVar[bool] = True
     type: Literal["sharpening-sft"]
     selection_among: Literal["images", "noisings"] = Field(
         default="images",

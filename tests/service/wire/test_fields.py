@@ -108,8 +108,8 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "both sources of prompts": (
         {"prompts_file": "file_" + "0" * 26},
         "prompts",
-        "give either prompts or prompts_file, and not both",
-        "give either prompts or prompts_file, and not both",
+        "both prompts and prompts_file are given",
+        "give either prompts or prompts_file",
     ),
     "a path for a file's id": (
         {"prompts": ..., "prompts_file": "../../etc/passwd"},
