@@ -156,9 +156,7 @@ class Attempt:
         texts, index = self._claim.prompts, None
         if self._claim.images is not None:
             archive = scratch / "images.zip"
-            patiently(
-                self._watch, partial(self._place.attempts.read_file, self._claim.images, archive), STORE_SECONDS
-            )
+            patiently(self._watch, partial(self._place.attempts.read_file, self._claim.images, archive), STORE_SECONDS)
             index, captions = unpack(archive, scratch / "pictures")
             texts = texts or captions
             archive.unlink()
