@@ -30,7 +30,9 @@ class Crew:
         self.workers.append(self._site.worker(self._child))
 
 
-def sigkill(site: Site, rounds: int, *, child: str = "fake", longest: float = 1.3, **job: object) -> Figures:
+def sigkill(
+    site: Site, rounds: int, *, child: str = "fake", longest: float = 1.3, patience: float = 60, **job: object
+) -> Figures:
     """SIGKILL to the worker that has the job, at a random moment after its start, also in staging and in the finish."""
     crew = Crew(site, 3, child)
     killed_at: dict[str, float] = {}
@@ -39,7 +41,7 @@ def sigkill(site: Site, rounds: int, *, child: str = "fake", longest: float = 1.
         id = site.submit(**{"steps": STEPS, "checkpoint_every": 5, **job})
         eventually(lambda id=id: site.job(id).attempts, 60)
         moment = now() + random.uniform(0, longest)
-        eventually(lambda moment=moment: now() >= moment, 60)
+        eventually(lambda moment=moment: now() >= moment, patience)
         if (victim := site.owner(id)) is not None:
             theirs = [process.pid for process in psutil.Process(victim.pid).children()]
             killed_at[id] = now()
@@ -47,7 +49,7 @@ def sigkill(site: Site, rounds: int, *, child: str = "fake", longest: float = 1.
             with suppress(AssertionError):
                 eventually(lambda theirs=theirs: not any(map(_lives, theirs)), 2)
             survivors += sum(map(_lives, theirs))
-        site.reaches(id, State.SUCCEEDED, seconds=60)
+        site.reaches(id, State.SUCCEEDED, seconds=patience)
     told = history.read(site.database)
     return reclaims(told, killed_at) | {"kills": len(killed_at), "children that outlived it": survivors}
 
