@@ -13,7 +13,7 @@ Independent of the code that it judges, but for the names of states and the tabl
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -185,6 +185,3 @@ def _children(history: History, alive: Collection[tuple[str, int]]) -> Iterator[
         job = history.jobs.get(id)
         if job is None or State(job.state) not in OWNED or job.fence != fence:
             yield Violation("I5", f"a child of {id}, attempt {fence}, lives, and the job is {job and job.state}")
-
-
-Check = Callable[[History, Store, Evidence], list[Violation]]

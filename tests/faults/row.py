@@ -1,7 +1,7 @@
 """A row of the matrix: what is done to Strop, how often, what it is measured by; and what came of it."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -46,7 +46,6 @@ class Result:
     figures: Figures
     violations: Sequence[Violation]
     seconds: float
-    log: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def held(self) -> bool:

@@ -51,7 +51,6 @@ def run(
     waiting = sorted(tasks, key=lambda task: -task.cost)
     left = sum(task.cost for task in tasks)
     results: dict[Task, Result] = {}
-    lock = threading.Lock()
 
     def work(task: Task) -> Result:
         if time.monotonic() > until:
@@ -62,9 +61,8 @@ def run(
         futures = {pool.submit(work, task): task for task in waiting}
         for future in as_completed(futures):
             task = futures[future]
-            with lock:
-                left -= task.cost
-                results[task] = future.result()
+            left -= task.cost
+            results[task] = future.result()
             tell(results[task], left / lanes)
     return [results[task] for task in tasks]
 

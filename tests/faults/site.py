@@ -65,7 +65,6 @@ class Site:
         self._base = folder / "base"
         self._base.mkdir()
         self._urls = self._make(own)
-        self._environment: dict[str, str] = {}
         self.settings: dict[str, object] = dict(SETTINGS)
         self.database = self._stack.enter_context(closing(db.connect(self._urls["database"], connections=20)))
         self.store = storage.make(*self._store_of(self._urls["store"]))
@@ -183,7 +182,8 @@ class Site:
         return self.jobs.get(LOCAL, job)
 
     def reaches(self, job: JobId, *states: State, seconds: float = 30) -> Job:
-        return eventually(lambda: (found := self.job(job)).state in states and found, seconds) or self.job(job)
+        patience = seconds * self._patience
+        return eventually(lambda: (found := self.job(job)).state in states and found, patience) or self.job(job)
 
     def trains(self, job: JobId, step: int = 1, seconds: float = 30) -> Job:
         return eventually(lambda: (found := self.job(job)).progress.step >= step and found, seconds) or self.job(job)

@@ -60,7 +60,6 @@ def commits_cut(site: Site, rounds: int) -> Figures:
             gateways_way.trap = None
             refused += len(statuses)
             wrong += sum(status != httpx.codes.SERVICE_UNAVAILABLE for status in statuses)
-            eventually(lambda number=number: _id_of(site, number), 5)
             workers_way.trap = Trap(
                 b"COMMIT", random.choice(CUTS), times=random.randint(1, 3), skip=random.randint(0, 9)
             )
@@ -121,9 +120,10 @@ def slow(site: Site, rounds: int) -> Figures:
             long = site.submit(steps=3000, seconds=0.05, checkpoint_every=500, priority=10)
             eventually(lambda long=long: site.job(long).attempts, 40)
             proxy.latency = 0.5
-            for answer in callers.map(ask, range(60 * turn, 60 * turn + 60)):
+            asked = range(60 * turn, 60 * turn + 60)
+            for number, answer in zip(asked, callers.map(ask, asked), strict=True):
                 if answer.is_success:
-                    site.accepted.setdefault(f"s{len(site.accepted)}", set()).add(answer.json()["id"])
+                    site.accepted[f"s{number}"] = {answer.json()["id"]}
                 elif answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
                     refused += 1
                     no_hint += "Retry-After" not in answer.headers
