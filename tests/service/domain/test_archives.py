@@ -35,6 +35,18 @@ class TestCaptions:
         found = read(tmp_path, zipped({**entries, "metadata.jsonl": metadata, "__MACOSX/._a.png": b"x"}))
         assert found == {"x/a.png": "a cat", "c.jpg": "a dog", "b.PNG": "a cow"}
 
+    def test_of_an_archive_that_was_checked_are_had_without_its_pictures(self, tmp_path: Path) -> None:
+        path = tmp_path / "set.zip"
+        path.write_bytes(zipped({"b.png": png(), "a.png": b"damaged", "b.txt": b"a cow", "a.txt": b"a cat"}))
+        assert list(archives.read_captions(path, checked=True).items()) == [("b.png", "a cow"), ("a.png", "a cat")]
+        with pytest.raises(InvalidRequest):
+            archives.read_captions(path)
+
+    def test_come_with_the_pictures_in_the_archive_s_order(self, tmp_path: Path) -> None:
+        path = tmp_path / "set.zip"
+        path.write_bytes(zipped({"b.png": png(17), "b.txt": b"a cow", "a.png": png(), "a.txt": b"a cat"}))
+        assert list(archives.read_pictures(path)) == [("b.png", "a cow", png(17)), ("a.png", "a cat", png())]
+
     @pytest.mark.parametrize(
         ("entries", "words"),
         [
