@@ -11,50 +11,25 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from benchmarks.compare.rewards import reward_named
+from benchmarks.compare.world import BASE, GRID, ROOT, Setting, pictures_of
 from service.domain.recipes import Recipe
-from service.domain.rewards import ClipReward, SceneReward
 from worker.evaluation.draw import draw
 from worker.evaluation.interval import bootstrap, paired_gain
 from worker.evaluation.score import judge_scenes
 from worker.models.family import Family
 from worker.models.load import load
-from worker.rewards.make import make
 from worker.rewards.reward import Reward
-from worker.shapes.splits import prompts
+from worker.shapes.splits import Split, prompts
 from worker.training.events import Checkpointed, Finished, Stepped
 from worker.training.loop import train
-
-ROOT = Path(__file__).parent.parent
-BASE, CLIP = ROOT / "examples/shapes/base", ROOT / "examples/shapes/clip"
-GRID = ((1.0, 20), (1.5, 10), (2.0, 10), (3.0, 10), (5.0, 10))
-"""(guidance, steps), each of NFE 20."""
-
-
-class Shuffled:
-    """The control: the right scores, given to the wrong pictures of the same call."""
-
-    def __init__(self, reward: Reward) -> None:
-        self._reward, self._generator = reward, torch.Generator().manual_seed(0)
-
-    def __call__(self, pictures: Tensor, texts: Sequence[str]) -> Tensor:
-        scores = self._reward(pictures, texts)
-        return scores[torch.randperm(len(scores), generator=self._generator)]
-
-
-def reward_named(name: str) -> Reward:
-    if name == "scene":
-        return make(SceneReward(type="scene"))
-    clip = make(ClipReward(type="clip", model="shapes-clip"), folder=CLIP)
-    return Shuffled(clip) if name == "shuffled" else clip
 
 
 def recipe(arguments: argparse.Namespace) -> Recipe:
@@ -102,18 +77,13 @@ def numbers(event: Stepped) -> dict[str, Any]:
     return {key: round(value, 4) for key, value in asdict(event).items() if key in shown and value is not None}
 
 
-def exact(family: Family, split: str, count: int, setting: tuple[float, int]) -> np.ndarray:
+def exact(family: Family, split: Split, count: int, setting: Setting) -> np.ndarray:
     """The oracle's word on `count` pictures of a split: its prompts in turn, seeds 0, 1, 2, …"""
     texts, seeds = pictures_of(split, count)
     with family.adapter_folded():
         drawn = draw(family, texts, seeds, guidance=setting[0], steps=setting[1])
     assert drawn.nfe == 20
     return judge_scenes(drawn.pictures, texts).exact
-
-
-def pictures_of(split: str, count: int) -> tuple[list[str], list[int]]:
-    texts = prompts(split)
-    return [texts[place % len(texts)] for place in range(count)], list(range(count))
 
 
 def evaluated(family: Family, arguments: argparse.Namespace, cache: Path) -> dict[str, Any]:
@@ -134,7 +104,7 @@ def row(base: dict[str, Any], sharpened: dict[str, Any], count: int) -> dict[str
     shown: dict[str, Any] = {}
     for title, settings in (("best", (base["best"], sharpened["best"])), ("guidance_1", (GRID[0], GRID[0]))):
         before, after = (
-            found["test"][str(tuple(setting))] for found, setting in zip((base, sharpened), settings, strict=True)
+            found["test"][str(Setting(*setting))] for found, setting in zip((base, sharpened), settings, strict=True)
         )
         sides = [asdict(bootstrap(side, texts)) for side in (before, after)]
         gain = asdict(paired_gain(before, after, texts))

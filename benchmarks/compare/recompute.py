@@ -22,22 +22,25 @@ TOLERANCE = 0.005
 
 
 def recompute(scale: Scale, name: str, retrain: bool) -> bool:
-    """Prints a line a figure; true if all are met."""
+    """Prints a line a figure; true if all are met. Searches have no adapter: theirs are searched again."""
     told = read(scale.outcomes, name)
-    if told is None or "test" not in told:
-        raise SystemExit(
-            f'"{name}" is no finished row with an adapter; python -m benchmarks.compare plan lists the rows'
-        )
-    if retrain:
+    if told is None or not figures_of(told):
+        raise SystemExit(f'"{name}" is no finished row; python -m benchmarks.compare plan lists the tasks')
+    if retrain or "test" not in told:
         return again(scale, name, told)
-    family, found = base(), {}
+    family = base()
     if name == "base":
         found = {setting: _judged(family, told, setting) for setting in told["test"]}
     else:
-        adapter = bytes_of(scale, name, told)
-        with worn(family, adapter):
+        with worn(family, bytes_of(scale, name, told)):
             found = {setting: _judged(family, told, setting) for setting in told["test"]}
     return compared_all(told, found)
+
+
+def figures_of(told: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a row's outcome states, by setting or by the number that was searched."""
+    found: dict[str, dict[str, Any]] = told.get("test") or told.get("best_of") or {}
+    return found or ({"search": told["figures"]} if "figures" in told else {})
 
 
 def _judged(family: Any, told: dict[str, Any], setting: str) -> dict[str, Any]:
@@ -60,16 +63,16 @@ def again(scale: Scale, name: str, told: dict[str, Any]) -> bool:
     task = next(task for task in every_task(scale) if task.name == name)
     with tempfile.TemporaryDirectory() as folder:
         found = task.work(scale, Path(folder) / name, print)
-    same = found.get("adapter_sha256") == told.get("adapter_sha256")
-    print(f"adapter: {'the same bytes' if same else 'other bytes (another kind of CPU, or another commit)'}")
-    return compared_all(
-        told, {setting: figures for setting, figures in found["test"].items() if setting in told["test"]}
-    )
+    if "adapter_sha256" in told:
+        same = found.get("adapter_sha256") == told["adapter_sha256"]
+        print(f"adapter: {'the same bytes' if same else 'other bytes (another kind of CPU, or another commit)'}")
+    return compared_all(told, figures_of(found))
 
 
 def compared_all(told: dict[str, Any], found: dict[str, dict[str, Any]]) -> bool:
-    """Every figure is printed, also after one that is not met."""
-    met = [compared(told["test"][setting], figures, setting) for setting, figures in found.items()]
+    """Every figure is printed, also after one that is not met; what is missing is not met."""
+    before = figures_of(told)
+    met = [compared(before[name], found[name], name) if name in found else False for name in before]
     return all(met)
 
 

@@ -67,6 +67,7 @@ def trained_row(scale: Scale, row: Row, hyper: Mapping[str, Any], scratch: Path,
     try:
         trained = run_to_end(run, steps_for(run, scale.scratch / "paces", scale.pace_updates), looks, scratch, say)
     except JobFailure as failure:
+        shutil.rmtree(scratch, ignore_errors=True)
         return {**asdict(row), "failed": f"{failure.code}: {failure}"}
     adapter = halved(trained["adapter"])
     write_bytes(adapter_path(scale, row.name, row.seed == scale.seeds[0]), adapter)
@@ -123,6 +124,7 @@ def short_run(scale: Scale, run: Run, pictures: int, scratch: Path, say: Say) ->
             say,
         )
     except JobFailure as failure:
+        shutil.rmtree(scratch, ignore_errors=True)
         return {**named, "failed": f"{failure.code}: {failure}", "score": None}
     seen = trained["marks"][-1]["seen"]
     shutil.rmtree(scratch, ignore_errors=True)

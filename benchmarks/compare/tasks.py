@@ -43,8 +43,9 @@ def every_task(scale: Scale) -> list[Task]:
     first = scale.seeds[0]
     rivals = [name for name in TRAINED if name != DEFAULT and TRAINED[name].type is not None]
     controls = [name for name, method in TRAINED.items() if method.type is None]
-    found = [_base(scale), *_searches(scale), *_tuning(scale, DEFAULT), _row(scale, DEFAULT, "clip", first)]
-    found += [_row(scale, DEFAULT, "scene", first)]
+    choice, pools, guided = _searches(scale)
+    found = [_base(scale), choice, *pools, *_tuning(scale, DEFAULT)]
+    found += [_row(scale, DEFAULT, reward, first) for reward in ("clip", "scene")] + guided
     for name in rivals:
         found += [*_tuning(scale, name), _row(scale, name, "clip", first)]
     found += [_row(scale, name, "clip", first, long=True) for name in LONG]
@@ -88,16 +89,16 @@ def _base(scale: Scale) -> Task:
     return Task("base", (), 0, fe, rows.base_row)
 
 
-def _searches(scale: Scale) -> list[Task]:
-    """The choice of setting and radius, then at guidance 1 and at the chosen setting: a pool, zero-order, path."""
+def _searches(scale: Scale) -> tuple[Task, list[Task], list[Task]]:
+    """The choice of setting and radius; then, at guidance 1 and at the chosen setting, pools, and zero-order and path search."""
     choice = 20 * scale.search_choice_prompts * (8 * len(GRID) + 32)
-    tasks = [Task("search-choice", (), 0, choice, searching.choice)]
-    for kind, each in (("pool", scale.pool), ("zero-order", 32), ("path-search", 33)):
-        for where in ("plain", "best"):
-            tasks.append(
-                Task(f"{kind}-{where}", ("search-choice",), 0, 20 * each * scale.search_prompts, _search(kind, where))
-            )
-    return sorted(tasks, key=lambda task: task.name == "pool-best")  # the dearest last
+
+    def both(kind: str, each: int) -> list[Task]:
+        fe = 20 * each * scale.search_prompts
+        return [Task(f"{kind}-{where}", ("search-choice",), 0, fe, _search(kind, where)) for where in ("plain", "best")]
+
+    guided = [*both("zero-order", 32), *both("path-search", 33)]
+    return Task("search-choice", (), 0, choice, searching.choice), both("pool", scale.pool), guided
 
 
 def _search(kind: str, where: str) -> Work:
