@@ -1,18 +1,24 @@
 """Trainings and replays in this process, on the tiny base: budgets, resumes, certificates. test_main.py has the process."""
 
 import hashlib
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from PIL import Image
 
 from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import JobFailure
 from service.domain.recipes import Recipe, Replay
+from tests.service.domain.archives import zipped
 from worker import pipe
+from worker.attempt.pictures import unpack as unpack_pictures
 from worker.child.account import Account
 from worker.child.run import run
 from worker.child.teller import Teller
@@ -55,12 +61,21 @@ Train = Callable[..., Told]
 
 @pytest.fixture
 def train(tmp_path: Path, sd_folder: Path) -> Train:
-    """Run a recipe to its end; `checkpoint` and `goal` are bytes."""
+    """Run a recipe to its end; `checkpoint`, `goal` and `start` are bytes, `images` is an index."""
 
-    def train(*, checkpoint: bytes | None = None, goal: bytes | None = None, **change: Any) -> Told:
+    def train(
+        *,
+        checkpoint: bytes | None = None,
+        goal: bytes | None = None,
+        start: bytes | None = None,
+        images: Path | None = None,
+        base: Path = sd_folder,
+        **change: Any,
+    ) -> Told:
         folder = tmp_path / f"run-{len(list(tmp_path.glob('run-*')))}"
         folder.mkdir()
-        given = {"prompts.txt": "".join(prompt + "\n" for prompt in PROMPTS).encode(), "from": checkpoint, "goal": goal}
+        given = {"prompts.txt": "".join(prompt + "\n" for prompt in PROMPTS).encode()}
+        given |= {"from": checkpoint, "goal": goal, "start": start}
         paths = {name: folder / name for name, data in given.items() if data is not None}
         for name, path in paths.items():
             path.write_bytes(given[name] or b"")
@@ -71,7 +86,7 @@ def train(tmp_path: Path, sd_folder: Path) -> Train:
         begin = pipe.Begin(
             recipe=recipe.model_dump(mode="json"),
             prompts_path=str(paths["prompts.txt"]),
-            base_path=str(sd_folder),
+            base_path=str(base),
             reward_model_path=None,
             checkpoint_path=str(paths["from"]) if checkpoint else None,
             scratch=str(folder),
@@ -79,6 +94,8 @@ def train(tmp_path: Path, sd_folder: Path) -> Train:
             threads=1,
             lease_seconds=60.0,
             goal_path=str(paths["goal"]) if goal else None,
+            images_path=str(images) if images else None,
+            start_path=str(paths["start"]) if start else None,
         )
         told = Told(folder)
         run(begin, told.said.append, lambda: None)
@@ -207,3 +224,88 @@ class TestABudget:
         told = train()
         spent = [Account.read(account_of(told.data(step))).seconds for step in (2, 4, 6)]
         assert 0 < spent[0] < spent[1] < spent[2]
+
+
+SFT = {
+    "type": "sharpening-sft",
+    "candidates": 2,
+    "rollout_steps": 3,
+    "prompts_per_step": 3,
+    "trajectory_length": 1,
+    "walk_steps": 8,
+}
+
+ROLLED_OUT = 3 * 2 * 3
+WALKED_AND_LEARNED = 3 * 2 + 3 * 2
+"""NFE of a step: 3 prompts × 2 candidates × 3 steps; the walks, and the best one's state by policy and reference, unless tied."""
+
+
+def index_of(folder: Path, per_prompt: int, prompts: Sequence[str] = PROMPTS) -> Path:
+    """Pictures as the parent unpacks them."""
+    entries: dict[str, bytes] = {}
+    for number, prompt in enumerate(list(prompts) * per_prompt):
+        pixels = np.random.default_rng(number).integers(0, 256, (80, 64, 3), dtype=np.uint8)
+        made = io.BytesIO()
+        Image.fromarray(pixels).save(made, "PNG")
+        entries |= {f"{number}.png": made.getvalue(), f"{number}.txt": prompt.encode()}
+    archive = folder / "images.zip"
+    archive.write_bytes(zipped(entries))
+    return unpack_pictures(archive, folder / "pictures")[0]
+
+
+class TestOwnPictures:
+    def test_are_what_is_walked_from_and_the_base_draws_only_what_is_missing(
+        self, train: Train, tmp_path: Path
+    ) -> None:
+        drawn = train(method=SFT, steps=1)
+        whole = train(method=SFT, steps=1, images=index_of(tmp_path, 2))
+        assert whole.end.training_nfe <= WALKED_AND_LEARNED < ROLLED_OUT < drawn.end.training_nfe
+        assert drawn.files("adapter")[1].sha256 != whole.files("adapter")[1].sha256
+
+    def test_of_one_prompt_alone_leave_the_others_to_the_base(self, train: Train, tmp_path: Path) -> None:
+        told = train(method=SFT, steps=1, images=index_of(tmp_path, 1, PROMPTS[:1]))
+        assert told.steps() == [1]
+
+    def test_for_noisings_are_one_a_prompt_and_nothing_is_drawn(self, train: Train, tmp_path: Path) -> None:
+        noisings = {**SFT, "selection_among": "noisings"}
+        told = train(method=noisings, steps=1, images=index_of(tmp_path, 3))
+        assert told.end.training_nfe <= WALKED_AND_LEARNED
+
+    def test_resumed_are_the_same_ones(self, train: Train, tmp_path: Path) -> None:
+        """Three of each, groups of two: which two is a function of the update."""
+        own = index_of(tmp_path, 3)
+        job = train(method=SFT, images=own)
+        rest = train(method=SFT, images=own, checkpoint=job.data(2))
+        assert rest.files("adapter")[6].sha256 == job.files("adapter")[6].sha256
+
+    def test_that_cannot_be_decoded_end_the_job_before_the_base_is_loaded(self, train: Train, tmp_path: Path) -> None:
+        own = index_of(tmp_path, 1)
+        damaged = own.with_name("1")
+        damaged.write_bytes(damaged.read_bytes()[:-1000])
+        with pytest.raises(JobFailure, match=r"1\.png") as failure:
+            train(method=SFT, images=own, base=tmp_path / "there is no base")
+        assert failure.value.code == "image_unreadable"
+
+
+class TestAStartAdapter:
+    TINY: ClassVar = {**METHOD, "learning_rate": 1e-9}
+
+    def adapter(self, told: Told) -> bytes:
+        (made,) = told.files("adapter").values()
+        return (told.folder / made.name).read_bytes()
+
+    def test_is_where_the_training_begins(self, train: Train) -> None:
+        start = self.adapter(train(method={**METHOD, "learning_rate": 1e-2}, steps=2))
+        begun, fresh = (
+            safetensors.torch.load(self.adapter(train(method=self.TINY, steps=1, start=given)))
+            for given in (start, None)
+        )
+        for name, value in safetensors.torch.load(start).items():
+            torch.testing.assert_close(begun[name], value, rtol=0, atol=1e-7)
+        assert any((begun[name] - value).abs().max() > 1e-3 for name, value in fresh.items())
+
+    def test_of_another_layout_is_told_with_the_remedy(self, train: Train) -> None:
+        start = self.adapter(train(steps=1))
+        with pytest.raises(JobFailure, match=r"the same lora\.rank") as failure:
+            train(steps=1, start=start, lora={"rank": 3})
+        assert failure.value.code == "start_adapter"
