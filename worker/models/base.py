@@ -6,7 +6,7 @@ plain diffusers draws with the same scheduler.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +27,8 @@ from worker.models.text import Reader, Row, TextCache
 from worker.sharpening.rng import generator
 
 TRAINED = "trained"
+DECODED_PIXELS = 2**20
+"""Of one call of the VAE: one picture of 1024 px, four of 512, 256 of 64."""
 
 
 class PipelineFamily:
@@ -146,12 +148,25 @@ class PipelineFamily:
                 "bring them to its size",
                 code="image_size",
             )
-        unit = pictures.to(self.device, self.vae.dtype).permute(0, 3, 1, 2) / 127.5 - 1
-        return self._scaled(self.vae.encode(unit).latent_dist.mode()).float()
+        encoded = []
+        for part in pictures.split(self._at_a_time):
+            unit = part.to(self.device).float().permute(0, 3, 1, 2) / 127.5 - 1
+            encoded.append(self.vae.encode(unit.to(self.vae.dtype)).latent_dist.mode())
+        return self._scaled(torch.cat(encoded)).float()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        return _pictures(self.vae.decode(self._unscaled(latents.to(self.vae.dtype)), return_dict=False)[0])
+        unscaled = self._unscaled(latents.to(self.vae.dtype))
+        return self._drawn(lambda part: self.vae.decode(part, return_dict=False)[0], unscaled)
+
+    def _drawn(self, decode: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
+        return torch.cat([_pictures(decode(part)) for part in latents.split(self._at_a_time)])
+
+    @property
+    def _at_a_time(self) -> int:
+        """Pictures in one VAE call: its activations are the largest of all, and previews come by the dozen."""
+        _, height, width = self.latent_shape
+        return max(1, DECODED_PIXELS // (height * width * self.pipeline.vae_scale_factor**2))
 
     def load_preview_decoder(self, folder: Path) -> None:
         """diffusers' AutoencoderTiny, which reads latents as the denoiser writes them. Raises JobFailure `base_unloadable`."""
@@ -175,8 +190,9 @@ class PipelineFamily:
     def decode_preview(self, latents: Tensor) -> Tensor:
         if self._preview is None:
             return self.decode(latents)
-        scale = self._preview.config.scaling_factor
-        return _pictures(self._preview.decode(latents.to(self.dtype) / scale, return_dict=False)[0])
+        tiny = self._preview
+        scaled = latents.to(self.dtype) / tiny.config.scaling_factor
+        return self._drawn(lambda part: tiny.decode(part, return_dict=False)[0], scaled)
 
     # The adapter in training
 

@@ -13,6 +13,7 @@ from service.domain.errors import JobFailure
 from tests.worker import tiny_families
 from tests.worker.models.plain import SEEDS
 from worker.evaluation.draw import noise
+from worker.models import base
 from worker.models.base import PipelineFamily
 from worker.models.load import load
 
@@ -58,3 +59,19 @@ class TestRefusals:
         with pytest.raises(JobFailure, match="AutoencoderTiny") as failure:
             load("sd", folder_of("sd"), device="cpu", preview_decoder=tmp_path)
         assert failure.value.code == "base_unloadable"
+
+
+class TestMemory:
+    def test_a_decoder_gets_a_few_pictures_at_a_time(
+        self, folder_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        family = load("sd", folder_of("sd"), device="cpu", preview_decoder=tiny_families.preview_decoder(tmp_path))
+        latents = noise(family, [1, 2, 3, 4, 5])
+        whole = family.decode(latents), family.decode_preview(latents)
+        sizes = []
+        for decoder in (family.vae.decoder, family._preview.decoder):
+            decoder.register_forward_hook(lambda module, inputs, output: sizes.append(len(inputs[0])))
+        monkeypatch.setattr(base, "DECODED_PIXELS", 2 * 64 * 64)
+        for picture, part in zip(whole, (family.decode(latents), family.decode_preview(latents)), strict=True):
+            assert (picture.int() - part.int()).abs().max() <= 1
+        assert sizes == [2, 2, 1] * 2
