@@ -87,7 +87,7 @@ def members(
     own = [world.images(place)[:size] for place in range(len(prompts))]
     if all(len(pictures) == size for pictures in own):
         return memory, torch.stack(own)
-    memory, found = pooled(world, settings, memory, prompts, judged=0)
+    memory, found = pooled(world, replace(settings, candidates=size), memory, prompts, judged=0)
     groups = [
         torch.cat([pictures.to(found.clean), found.clean[place][: size - len(pictures)]])
         for place, pictures in enumerate(own)

@@ -11,7 +11,7 @@ from torch import Tensor
 from service.domain.methods import SharpeningRLHF
 from service.domain.methods.sharpening import PAPER
 from tests.worker.sharpening import brute
-from tests.worker.sharpening.toy import SHAPE, Toy, Walk, coefficients, pleasant, renoise, settings, velocity, world
+from tests.worker.sharpening.toy import SHAPE, Toy, Walk, coefficients, renoise, rugged, settings, velocity, world
 from worker.sharpening.beta import Beta
 from worker.sharpening.objective import error
 from worker.sharpening.paper import own_noise, paper_step, target
@@ -45,7 +45,7 @@ def loss_of_the_paper(toy: Toy, own: Settings, update: int, beta: float) -> Tens
                 with torch.no_grad(), toy.reference():
                     reference.append(error(toy.denoise(x, t, where, 1.0), noise))
                 x, preview = sampler.step(prediction.detach(), index + state, x)
-                total += pleasant(preview, where).item()
+                total += rugged(preview, where).item()
             sums.append(total)
             policies.append(torch.cat(policy).mean())
             references.append(torch.cat(reference).mean())
@@ -65,7 +65,7 @@ class TestPaperStep:
     @pytest.mark.parametrize("update", [0, 5])
     def test_the_gradient_is_that_of_its_definition(self, update: int) -> None:
         toy = Toy()
-        done = paper_step(OWN, world(toy), BETA, update, range(PROMPTS))
+        done = paper_step(OWN, world(toy, rugged), BETA, update, range(PROMPTS))
         loss = loss_of_the_paper(toy, OWN, update, BETA.beta.value)
         assert done.metrics.loss == pytest.approx(loss.item(), rel=1e-5)
         assert brute.distance(done.gradient[0], brute.gradient(loss, toy)) < 1e-5

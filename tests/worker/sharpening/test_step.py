@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.worker.sharpening import brute
-from tests.worker.sharpening.toy import SHAPE, Toy, Walk, pleasant, renoise, settings, world
+from tests.worker.sharpening.toy import SHAPE, Toy, Walk, pleasant, renoise, rugged, settings, world
 from worker.sharpening.beta import Beta
 from worker.sharpening.comparison import compare, reference_errors, renoised
 from worker.sharpening.rng import generator
@@ -32,6 +32,15 @@ class TestStep:
         loss = brute.preference(toy, settings(), 4, found.clean, brute.pair(found.scores), BETA.beta.value)
         (gradient,) = step(settings(), world(toy), BETA, 4, range(3)).gradient
         assert brute.distance(gradient, brute.gradient(loss, toy)) < 1e-5
+
+    def test_the_guided_prediction_may_be_what_is_compared(self) -> None:
+        toy, own = Toy(), settings(loss_guidance=4.0)
+        found = search(world(toy), own, candidate_seeds(own, 4, 3), judged=2)
+        loss = brute.preference(toy, own, 4, found.clean, brute.pair(found.scores), BETA.beta.value)
+        (gradient,) = step(own, world(toy), BETA, 4, range(3)).gradient
+        assert brute.distance(gradient, brute.gradient(loss, toy)) < 1e-5
+        (conditional,) = step(settings(), world(toy), BETA, 4, range(3)).gradient
+        assert brute.distance(gradient, conditional) > 0.01
 
     def test_no_gradient_reaches_an_unchosen_trajectory(self) -> None:
         toy = Toy()
@@ -116,9 +125,9 @@ class TestRejudged:
 
     def test_the_best_and_the_worst_of_these_scores_are_compared(self) -> None:
         toy, own = Toy(), settings(states="renoised", walk_steps=10, trajectory_length=3)
-        found = candidates(world(toy), own, 2, 3)
+        found = candidates(world(toy, rugged), own, 2, 3)
         loss = brute.preference(toy, own, 2, found.clean, brute.pair(found.rewards.sum(dim=-1)), BETA.beta.value)
-        (gradient,) = step(own, world(toy), BETA, 2, range(3)).gradient
+        (gradient,) = step(own, world(toy, rugged), BETA, 2, range(3)).gradient
         assert brute.distance(gradient, brute.gradient(loss, toy)) < 1e-5
 
     def test_the_rollouts_own_previews_are_not_judged(self) -> None:

@@ -103,6 +103,11 @@ def pleasant(pictures: Tensor, prompt: Tensor) -> Tensor:
     return pictures.flatten(1)[:, 0] + 0.1 * prompt
 
 
+def rugged(pictures: Tensor, prompt: Tensor) -> Tensor:
+    """So uneven that the best of the sums over a trajectory is not the best of its last states."""
+    return (40 * pictures.flatten(1)[:, 0]).sin() + 0.1 * prompt
+
+
 def renoise(clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     kept = KEPT[t].view(-1, 1, 1, 1)
     return kept.sqrt() * clean + (1 - kept).sqrt() * noise
