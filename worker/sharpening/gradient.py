@@ -16,7 +16,20 @@ def accumulated(
     seen = []
     for start in range(0, rows, size):
         found = terms(slice(start, min(start + size, rows)))
-        parts = torch.autograd.grad(found[0].sum() / rows, world.parameters)
+        parts = unscaled(found[0].sum() / rows, world.parameters, world.loss_scale)
         gradient = tuple(total + part for total, part in zip(gradient, parts, strict=True))
         seen.append(tuple(term.detach() for term in found))
     return gradient, tuple(torch.cat(column).cpu() for column in zip(*seen, strict=True))
+
+
+def unscaled(loss: Tensor, parameters: tuple[Tensor, ...], scale: float) -> tuple[Tensor, ...]:
+    """∇θ of `loss`, whose backward runs on scale × loss: θ is fp32, but what flows through an fp16 network to it is not.
+
+    A scale at which something overflows is made smaller, for this loss alone: nothing is remembered from one to the next.
+    """
+    while scale > 1:
+        parts = torch.autograd.grad(loss * scale, parameters, retain_graph=True)
+        if all(part.isfinite().all() for part in parts):
+            return tuple(part / scale for part in parts)
+        scale /= 16
+    return torch.autograd.grad(loss, parameters)

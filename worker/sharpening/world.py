@@ -56,6 +56,7 @@ class World:
     decode: Callable[[Tensor], Tensor]  # latents → pictures
     reward: Callable[[Tensor, Tensor], Tensor]  # (pictures, prompt) → R
     images: Callable[[int], Tensor]  # a prompt's place → latents of its own pictures [g, C, H, W]; g may be 0
+    loss_scale: float = 1.0  # a power of two: what a backward is scaled by where fp16 would round its gradients to 0
 
 
 @dataclass(frozen=True, slots=True)

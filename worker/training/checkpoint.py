@@ -1,7 +1,7 @@
 """The full state of a training as one file: safetensors, a JSON header in its metadata, a digest over all of it.
 
 No pickle: a checkpoint is data. What is missing is not needed: chance is keyed (`sharpening/rng.py`); the schedule, the
-order of the prompts and the average's decay are functions of the step; nothing is scaled (docs/paper.md says why, for fp16).
+order of the prompts and the average's decay are functions of the step; fp16's loss scale is found anew for each loss.
 Beside the state a file may carry its driver's account (how long it took, on what): the digest of the state is without it.
 """
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +110,20 @@ class TestTrain:
         with pytest.raises(JobFailure) as failure:
             list(train(family, jpeg(), recipe(samples={"every": 0}), PROMPTS))
         assert failure.value.code == "nan_latents"
+
+
+class TestInFp16:
+    def test_a_job_learns_and_resumes_bit_for_bit(self, sd_folder: Path) -> None:
+        """On a CPU half precision is slow, but it is the same code as on a GPU without bf16."""
+
+        def run(**options: Any) -> list[Event]:
+            base = load("sd", sd_folder, device="cpu", dtype="fp16")
+            return list(train(base, jpeg(), recipe(samples={"every": 0}), PROMPTS, **options))
+
+        whole = run()
+        assert all(step.grad_norm is not None and step.grad_norm > 0 for step in of(Stepped, whole))
+        rest = run(resume=of(Checkpointed, whole)[0].data)
+        assert of(Finished, rest) == of(Finished, whole)
 
 
 class TestResume:
