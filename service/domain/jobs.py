@@ -157,8 +157,9 @@ class Event:
     """Something that happened to a job; numbered from 1 without gaps, never changed. Long after the job's end what it said
     of each step (PER_STEP) is removed; what stays keeps its number.
 
-    Types: job.queued, job.started, job.ready, job.resumed, job.step, job.samples, job.checkpoint, job.log, job.requeued,
-    job.pausing, job.paused, job.finalizing, job.cancelling, job.cancelled, job.failed, job.succeeded. Where a step was run twice, the highest fence counts.
+    Types: job.queued, job.started, job.ready, job.resumed, job.step, job.samples, job.validation, job.checkpoint,
+    job.checkpoint_damaged, job.log, job.requeued, job.pausing, job.paused, job.finalizing, job.cancelling, job.cancelled, job.failed, job.succeeded,
+    job.certified. Where a step was run twice, the highest fence counts.
     """
 
     number: int

@@ -87,6 +87,8 @@ function sentence({ type, step, data }) {
       return `${data.names.length} at step ${step}, ${number(data.nfe)} denoiser calls`;
     case "job.checkpoint":
       return data.name;
+    case "job.checkpoint_damaged":
+      return `of step ${data.step}, attempt ${data.fence}: ${data.reason}`;
     case "job.started":
       return `by ${data.worker}`;
     case "job.ready":
