@@ -4,18 +4,34 @@ from dataclasses import replace
 
 from service.domain.artifacts import Artifact, Kind
 from service.domain.errors import Conflict
-from service.domain.ids import NOBODY, Fence, JobId
+from service.domain.ids import NOBODY, Fence, JobId, TenantId
 from service.domain.jobs import Certificate, Job, State, check_transition
 from service.domain.ports import Database, Deed, ReadUnit
+from service.domain.recipes import Recipe
 
 
 def checkpoints(unit: ReadUnit, job: Job) -> list[Artifact]:
     """What an attempt may begin with, oldest first: a certificate only with its parent's checkpoint that it names."""
-    replay, parent = job.recipe.replay, job.parent
-    if replay is None or parent is None:
+    if job.recipe.replay is None:
         return unit.artifacts.of(job.tenant, job.id, Kind.CHECKPOINT)
+    return _named(unit, job.tenant, job.recipe)
+
+
+def can_begin(unit: ReadUnit, tenant: TenantId, recipe: Recipe) -> bool:
+    """Whether the checkpoint that a certificate names is stored; true for every other job.
+
+    Asked once the certificate's row is written: that row holds the parent's by its foreign key, and from then on whoever
+    removes checkpoints sees the certificate.
+    """
+    return recipe.replay is None or bool(_named(unit, tenant, recipe))
+
+
+def _named(unit: ReadUnit, tenant: TenantId, recipe: Recipe) -> list[Artifact]:
+    replay, parent = recipe.replay, recipe.parent_id
+    assert replay is not None
+    assert parent is not None
     named = replay.checkpoint_step, replay.checkpoint_fence
-    stored = unit.artifacts.of(job.tenant, parent, Kind.CHECKPOINT)
+    stored = unit.artifacts.of(tenant, JobId(parent), Kind.CHECKPOINT)
     return [each for each in stored if (each.step, each.fence) == named]
 
 

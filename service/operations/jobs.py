@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 from service.domain import artifacts, jobs
 from service.domain.catalogue import Catalogue
+from service.domain.errors import Conflict
 from service.domain.ids import NOBODY, JobId, new_job_id
 from service.domain.jobs import Event, Job, State
 from service.domain.pages import Page, Position, check_limit, cut
@@ -12,6 +13,7 @@ from service.domain.ports import Database, Deed, Doorbell, Store, Submission, Wr
 from service.domain.principals import Principal
 from service.domain.recipes import CertificateRequest, JobRequest, Recipe
 from service.domain.verbs import CANCEL, PAUSE, RESUME, RETRY, Verb
+from service.operations import certifying
 from service.operations.deriving import certificate_recipe, clone_request
 from service.operations.known import known_form, no_job
 from service.operations.moves import move
@@ -139,6 +141,8 @@ class Jobs:
 
         def write(unit: WriteUnit) -> None:
             unit.jobs.add(Submission(job_id, principal.tenant, recipe, recipe.adapter_name or job_id))
+            if not certifying.can_begin(unit, principal.tenant, recipe):
+                raise Conflict("the checkpoint was removed this moment: ask again", code="too_few_checkpoints")
             unit.events.append(job_id, NOBODY, Deed("job.queued", data))
 
         made, replayed = once(self._database, principal, keyed, job_id, write)

@@ -1,6 +1,7 @@
 """A certificate: which steps it replays, what its worker is handed, and how it ends."""
 
 import hashlib
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,8 @@ from service.domain.artifacts import Kind
 from service.domain.errors import Conflict, FenceLost, InvalidRequest, InvalidTransition
 from service.domain.jobs import Job, State
 from service.domain.principals import LOCAL
-from service.domain.recipes import CertificateRequest
+from service.domain.recipes import CertificateRequest, Recipe
+from service.operations.deriving import certificate_recipe
 from tests.service.world import World
 
 
@@ -71,6 +73,21 @@ class TestWhatIsReplayed:
             certificate(world, parent)
         assert refused.value.code == "too_few_checkpoints"
         assert len(world.jobs.list(LOCAL).items) == 1
+
+    def test_must_still_be_stored_when_the_certificate_is_written(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def as_it_is_removed(*given: Any) -> Recipe:
+            recipe = certificate_recipe(*given)
+            world.sql("DELETE FROM artifacts")
+            return recipe
+
+        monkeypatch.setattr("service.operations.jobs.certificate_recipe", as_it_is_removed)
+        parent = trained(world, 10, 20)
+        with pytest.raises(Conflict) as refused:
+            certificate(world, parent)
+        assert refused.value.code == "too_few_checkpoints"
+        assert [job.id for job in world.jobs.list(LOCAL).items] == [parent.id]
 
     def test_where_a_step_was_run_twice_is_the_later_attempts(self, world: World) -> None:
         parent = trained(world, 10, 20)
