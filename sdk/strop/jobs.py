@@ -35,6 +35,8 @@ class Jobs:
         base_model: str | None = None,
         prompts: Sequence[str] | None = None,
         prompts_file: str | None = None,
+        images_file: str | None = None,
+        start_adapter: str | None = None,
         reward: Mapping[str, Any] | None = None,
         method: Mapping[str, Any] | None = None,
         lora: Mapping[str, Any] | None = None,
@@ -55,11 +57,12 @@ class Jobs:
     ) -> Job:
         """Queue a job: the fields of `POST /jobs`, so that `create(**json.load(file))` does what curl does.
 
-        base_model, reward, and prompts or prompts_file are needed; everything else has a default. Raises InvalidRequest
-        with an entry and a remedy for each wrong field, a misspelt one too.
+        base_model, reward, and prompts or prompts_file (or, for sharpening-sft, images_file) are needed; everything else
+        has a default. Raises InvalidRequest with an entry and a remedy for each wrong field, a misspelt one too.
         """
         fields = {
-            "base_model": base_model, "prompts": prompts, "prompts_file": prompts_file, "reward": reward,
+            "base_model": base_model, "prompts": prompts, "prompts_file": prompts_file,
+            "images_file": images_file, "start_adapter": start_adapter, "reward": reward,
             "method": method, "lora": lora, "steps": steps, "seed": seed, "dtype": dtype, "samples": samples,
             "validation": validation, "checkpoint_every": checkpoint_every, "max_seconds": max_seconds,
             "max_nfe": max_nfe, "needs": needs, "adapter_name": adapter_name, "priority": priority, "metadata": metadata, **unknown,

@@ -149,7 +149,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A base model, or an adapter's version (name@version), which `images.generate` draws with."""
+    """A base model, or an adapter's version (name@version), which `images.generate` draws with.
+
+    `start_adapter`: the adapter that its training began with.
+    """
 
     name: str
     kind: str
@@ -163,6 +166,7 @@ class Model:
     description: str | None = None
     job: str | None = None
     sha256: str | None = None
+    start_adapter: str | None = None
     created_at: datetime | None = None
 
 

@@ -15,7 +15,10 @@ _REFERENCE = re.compile(rf"(?P<name>{_NAME}|job_[0-9a-z]{{26}})(?:@(?P<version>[
 
 @dataclass(frozen=True, slots=True)
 class AdapterVersion:
-    """One version of an adapter: the file that holds it, the job that made it, the manifest that says how."""
+    """One version of an adapter: the file that holds it, the job that made it, the manifest that says how.
+
+    `start`: the adapter, name@version, that its training began with.
+    """
 
     tenant: TenantId
     name: str
@@ -26,6 +29,7 @@ class AdapterVersion:
     manifest_key: str
     manifest_sha256: str
     created_at: datetime
+    start: str | None = None
 
     @property
     def reference(self) -> str:

@@ -50,7 +50,7 @@ class Progress(BaseModel):
     reward: float | None = Field(description="Mean over the candidates of the last step.")
     training_nfe: int = Field(description="Denoiser forwards so far, counted.")
     training_fe: float = Field(description="Forward-equivalents so far: NFE + b × gradient forwards.")
-    training_seconds: float = Field(description="Spent in training steps over all attempts; waiting is not counted.")
+    training_seconds: float = Field(description="Of training over all attempts that led here; waiting and loading are not counted.")
     seconds_left: float | None
 
 
@@ -255,6 +255,9 @@ class Model(BaseModel):
     description: str | None = None
     job: str | None = Field(default=None, description="The job that made the adapter.")
     sha256: str | None = Field(default=None, description="SHA-256 of the adapter's file.")
+    start_adapter: str | None = Field(
+        default=None, description="The adapter, name@version, that its training began with; null: with nothing."
+    )
     created_at: Moment | None = None
 
     @classmethod
@@ -267,6 +270,7 @@ class Model(BaseModel):
             base_model=model.base_model,
             job=model.job,
             sha256=model.file.sha256,
+            start_adapter=model.start,
             created_at=model.created_at,
         )
 

@@ -11,6 +11,7 @@ import strop
 
 from tests.eventually import eventually
 from tests.sdk.conftest import GOOD, Gateway
+from tests.service.domain.archives import png, zipped
 
 
 class TestAJob:
@@ -201,10 +202,32 @@ class TestFiles:
         job = client.jobs.create(base_model="shapes", prompts_file=file.id, reward=GOOD["reward"])
         assert (job.recipe["prompt_count"], job.recipe["prompts_file"]) == (2, file.id)
 
+    def test_of_pictures_are_what_a_job_learns_from(self, client: strop.Client, tmp_path: Path) -> None:
+        (tmp_path / "set.zip").write_bytes(zipped({"a.png": png(), "a.txt": b"a red circle"}))
+        file = client.files.upload(tmp_path / "set.zip")
+        sft = {"type": "sharpening-sft"}
+        job = client.jobs.create(base_model="shapes", images_file=file.id, method=sft, reward=GOOD["reward"])
+        named = {name: job.recipe[name] for name in ("images_file", "images_sha256", "image_count", "prompt_count")}
+        assert named == {"images_file": file.id, "images_sha256": file.sha256, "image_count": 1, "prompt_count": 1}
+
     def test_that_hold_nothing_are_refused(self, client: strop.Client, tmp_path: Path) -> None:
         (tmp_path / "empty.txt").write_text("")
         with pytest.raises(strop.InvalidRequest):
             client.files.upload(tmp_path / "empty.txt")
+
+
+def test_an_adapter_is_what_the_next_job_begins_with(gateway: Gateway, client: strop.Client, tmp_path: Path) -> None:
+    gateway.begun(client, adapter_name="warm", lora={"rank": 4}).succeed(tmp_path)
+    run = gateway.begun(client, adapter_name="warmer", start_adapter="warm")
+    recipe = client.jobs.get(run.id).recipe
+    assert (recipe["start_adapter"], recipe["lora"]["rank"]) == ("warm@1", 4)
+    assert recipe["start_adapter_sha256"] == client.models.get("warm").sha256
+    run.succeed(tmp_path)
+    assert client.models.get("warmer").start_adapter == "warm@1"
+    with pytest.raises(strop.InvalidRequest) as refused:
+        client.jobs.create(**GOOD, start_adapter="warm", lora={"rank": 8})
+    (wrong,) = refused.value.errors
+    assert (wrong.path, wrong.remedy) == ("lora.rank", "set it to 4, or leave it out")
 
 
 def test_artifacts_are_listed_and_downloaded(gateway: Gateway, client: strop.Client, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from strop.v1 import jobs_pb2
 WHOLE: dict[str, Any] = {
     "base_model": "shapes",
     "prompts": ["a red circle"],
+    "images_file": "file_0",
+    "start_adapter": "red@2",
     "reward": {"type": "clip", "weights": [1, 0.5, None, True, {"deep": "x"}]},
     "method": {"type": "sharpening-rlhf", "candidates": 8},
     "lora": {"rank": 4, "targets": ["attention"]},

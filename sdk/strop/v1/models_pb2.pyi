@@ -43,7 +43,7 @@ class ListMethodsResponse(_message.Message):
     def __init__(self, data: _Optional[_Iterable[_Union[_choices_pb2.Choice, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "kind", "base_model", "family", "resolution", "num_inference_steps", "guidance_scale", "revision", "licence", "description", "job", "sha256", "created_at")
+    __slots__ = ("name", "kind", "base_model", "family", "resolution", "num_inference_steps", "guidance_scale", "revision", "licence", "description", "job", "sha256", "created_at", "start_adapter")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +57,7 @@ class Model(_message.Message):
     JOB_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    START_ADAPTER_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     base_model: str
@@ -70,4 +71,5 @@ class Model(_message.Message):
     job: str
     sha256: str
     created_at: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., base_model: _Optional[str] = ..., family: _Optional[str] = ..., resolution: _Optional[int] = ..., num_inference_steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., revision: _Optional[str] = ..., licence: _Optional[str] = ..., description: _Optional[str] = ..., job: _Optional[str] = ..., sha256: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    start_adapter: str
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., base_model: _Optional[str] = ..., family: _Optional[str] = ..., resolution: _Optional[int] = ..., num_inference_steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., revision: _Optional[str] = ..., licence: _Optional[str] = ..., description: _Optional[str] = ..., job: _Optional[str] = ..., sha256: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_adapter: _Optional[str] = ...) -> None: ...

@@ -72,6 +72,7 @@ def _versions() -> Select[Any]:
         artifacts.c.fence == of_version.file_fence,
         artifacts.c.name == of_version.file_name,
     )
+    its_job = jobs.c.id == of_version.job_id
     named = select(
         artifacts,
         of_version.name.label("adapter"),
@@ -80,8 +81,9 @@ def _versions() -> Select[Any]:
         of_version.manifest_key,
         of_version.manifest_sha256,
         of_version.created_at.label("published_at"),
+        jobs.c.recipe["start_adapter"].as_string().label("start"),
     )
-    return named.select_from(adapter_versions.join(artifacts, its_file))
+    return named.select_from(adapter_versions.join(artifacts, its_file).join(jobs, its_job))
 
 
 def _version(row: Row[Any]) -> AdapterVersion:
@@ -95,4 +97,5 @@ def _version(row: Row[Any]) -> AdapterVersion:
         manifest_key=row.manifest_key,
         manifest_sha256=row.manifest_sha256,
         created_at=row.published_at,
+        start=row.start,
     )

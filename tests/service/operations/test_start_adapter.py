@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from service.domain.adapters import AdapterVersion
 from service.domain.artifacts import Kind
 from service.domain.catalogue import BaseModelEntry, Catalogue
 from service.domain.errors import InvalidRequest
 from service.domain.jobs import Job
 from service.domain.principals import LOCAL
+from service.wire.shapes import Model
 from tests.service.world import OTHER, World
 
 LORA = {"rank": 4, "targets": ["attention"]}
@@ -111,6 +113,14 @@ class TestClaim:
     def test_of_a_job_that_begins_anew_brings_none(self, world: World) -> None:
         world.post()
         assert world.claim().start is None
+
+
+def test_a_version_says_where_its_training_began(world: World) -> None:
+    made(world)
+    made(world, start_adapter="red")
+    versions = [each for each in world.models.list(LOCAL) if isinstance(each, AdapterVersion)]
+    assert {version.reference: version.start for version in versions} == {"red@1": None, "red@2": "red@1"}
+    assert Model.of(versions[0]).start_adapter == versions[0].start == "red@1"
 
 
 def test_the_manifest_says_where_the_adapter_began(world: World) -> None:
