@@ -48,13 +48,13 @@ def main() -> int:
         for violation in result.violations[:8]:
             print(f"    {violation}", flush=True)
 
-    began = time.monotonic()
+    began, load = time.monotonic(), os.getloadavg()[0]
     with _folder(given.keep) as folder, servers(folder) as found:
         results = runner.run(tasks, found, lanes=given.lanes, limit_seconds=60 * given.minutes, tell=tell)
     seconds = time.monotonic() - began
     print(f"\n{table(results)}\n{len(results)} rows, {seconds:.0f} s", flush=True)
     if not given.only and not given.short:
-        write(results, seconds)
+        write(results, seconds, load)
     return 0 if all(result.held for result in results) else 1
 
 
@@ -68,9 +68,14 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def write(results: list[Result], seconds: float) -> None:
-    """results.json, and the docs' table."""
-    where = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+def write(results: list[Result], seconds: float, load: float) -> None:
+    """results.json, and the docs' table. `load`: how many processes others had running when it began."""
+    where = {
+        "cores": os.cpu_count(),
+        "load before": round(load, 1),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+    }
     content = {"seconds": round(seconds), **where, "rows": [result.line() for result in results]}
     RESULTS.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     before, rest = DOCS.read_text(encoding="utf-8").split(BEGIN)

@@ -20,9 +20,10 @@ def cancel_against_completion(site: Site, rounds: int) -> Figures:
         site.worker()
     taken = 0
     for number in range(rounds):
-        id = site.submit(steps=10) if number % 2 else site.submit(steps=500, seconds=0.03)
-        site.trains(id, 1)
-        moment = now() + random.uniform(0, 0.6)
+        long = number % 2 == 0
+        id = site.submit(steps=500, seconds=0.03) if long else site.submit(steps=10)
+        site.trains(id, 1 if long else 9)
+        moment = now() + random.uniform(0, 0.5)
         eventually(lambda moment=moment: now() >= moment, 5)
         with suppress(StropError):  # it had ended
             site.jobs.cancel(LOCAL, id)
