@@ -193,7 +193,7 @@ def sheet(scale: Scale, name: str, rows: dict[str, np.ndarray], texts: list[str]
     """A contact sheet: a line of pictures a row and side, six columns; frames say what the oracle says."""
     columns = min(6, len(texts))
     lines = [(label, start) for start in range(0, len(texts), columns) for label in rows]
-    figure, axes = pyplot.subplots(len(lines), columns, figsize=(1.5 * columns, 1.7 * len(lines)), squeeze=False)
+    figure, axes = pyplot.subplots(len(lines), columns, figsize=(1.5 * columns, 2.0 * len(lines)), squeeze=False)
     for axis in axes.ravel():
         axis.set_axis_off()
     for line, (label, start) in zip(axes, lines, strict=True):

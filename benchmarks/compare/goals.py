@@ -153,7 +153,7 @@ def _p4_clip(scale: Scale) -> str:
         runs_of(scale, DEFAULT, "clip", False),
         [read(scale.outcomes, f"pool-{where}") for where in ("plain", "best")],
     )
-    pools = [pool for pool in pools if pool is not None]
+    pools = list({str(pool["setting"]): pool for pool in pools if pool is not None}.values())
     if not told or not pools:
         return f"{WAITING} for the default trained on clip and the pools of best-of-N"
     texts = prompts("test")[: scale.search_prompts]

@@ -19,6 +19,9 @@ from benchmarks.compare.scale import Scale
 from benchmarks.compare.store import read
 from benchmarks.compare.world import Setting
 
+CALLS = (5, 10, 20, 50, 100, 200, 500, 1000, 2500)
+"""Ticks of the axis of denoiser calls."""
+
 
 def write(scale: Scale) -> Iterator[tuple[str, str]]:
     """(file name under docs/figures, caption) of each plot."""
@@ -85,10 +88,9 @@ def calls(scale: Scale) -> Figure:
             line = lines.setdefault(f"{label}, guidance {point['setting'][0]:g}", [])
             line.append((point["nfe"], point["exact"], point["diversity"]))
     for where in ("plain", "best"):
-        pool = read(scale.outcomes, f"pool-{where}")
-        for told in pool["best_of"].values() if pool else []:
-            line = lines.setdefault(f"best-of-N, guidance {pool['setting'][0]:g}", [])
-            line.append((told["nfe"], told["exact"], told["diversity"]))
+        if pool := read(scale.outcomes, f"pool-{where}"):
+            line = [(told["nfe"], told["exact"], told["diversity"]) for told in pool["best_of"].values()]
+            lines[f"best-of-N, guidance {pool['setting'][0]:g}"] = line
     for row in rows(scale):
         if row["method"] in ("zero-order", "path-search"):
             lines[f"{row['method']}, guidance {row['guidance']:g}"] = [(row["inference_nfe"], row["exact"], None)]
@@ -99,6 +101,8 @@ def calls(scale: Scale) -> Figure:
             axis.plot([x for x, _ in shown], [y for _, y in shown], style, marker="o", markersize=3, label=label)
     for axis, title in zip(axes, ("exactly right", "diversity: mean of 1 − cosine within a prompt"), strict=True):
         axis.set(xscale="log", xlabel="denoiser calls a picture (NFE)", ylabel=title)
+        axis.set_xticks(CALLS, [str(count) for count in CALLS])
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
     if lines:
         axes[0].legend(fontsize=7, frameon=False)

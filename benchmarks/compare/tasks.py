@@ -95,7 +95,8 @@ def _searches(scale: Scale) -> tuple[Task, list[Task], list[Task]]:
 
     def both(kind: str, each: int) -> list[Task]:
         fe = 20 * each * scale.search_prompts
-        return [Task(f"{kind}-{where}", ("search-choice",), 0, fe, _search(kind, where)) for where in ("plain", "best")]
+        plain = Task(f"{kind}-plain", ("search-choice",), 0, fe, _search(kind, "plain"))
+        return [plain, Task(f"{kind}-best", ("search-choice", plain.name), 0, fe, _search(kind, "best"))]
 
     guided = [*both("zero-order", 32), *both("path-search", 33)]
     return Task("search-choice", (), 0, choice, searching.choice), both("pool", scale.pool), guided
@@ -106,6 +107,8 @@ def _search(kind: str, where: str) -> Work:
         choice = read(scale.outcomes, "search-choice")
         assert choice, "the runner begins with what a task needs"
         setting = PLAIN if where == "plain" else Setting(*choice["setting"])
+        if where == "best" and setting == PLAIN:  # chosen: guidance 1, which is there already
+            return read(scale.outcomes, f"{kind}-plain") or {}
         if kind == "pool":
             return searching.pool(scale, setting, scratch, say)
         return searching.guided(scale, kind, setting, choice["radius"], say)

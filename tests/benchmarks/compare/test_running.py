@@ -117,6 +117,22 @@ class TestOfflineMethods:
         assert first - again == pytest.approx(2 * 2, abs=1)  # two candidates of two steps; totals are rounded
 
 
+class TestEveryMethod:
+    @pytest.mark.parametrize("name", TRAINED)
+    def test_runs_and_gives_an_adapter(self, name: str, tmp_path: Path) -> None:
+        method = TRAINED[name]
+        small: dict[str, Any] = {"prompts_per_step": 2}
+        if method.type is None:
+            small = {"pictures_per_step": 2}
+        elif not method.fixed:  # the paper's estimator fixes its own
+            small |= {"candidates": 3, "rollout_steps": 3}
+        reward = "none" if method.type is None else "clip"
+        told = run_to_end(Run("run", method, reward, 100, 0, small), 2, Looks((), 2, 2, ()), tmp_path, lambda _: None)
+        last = told["marks"][-1]
+        assert last["fe"] > last["nfe"] > 0
+        assert len(told["adapter"]) > 1_000_000
+
+
 class TestControls:
     @pytest.mark.parametrize(("kind", "least", "most"), [("train", 0.85, 1.0), ("web", 0.4, 0.8)])
     def test_captions_are_true_or_as_bad_as_the_web_s(self, kind: str, least: float, most: float) -> None:
