@@ -12,7 +12,7 @@ from tests.worker.sharpening.toy import Toy, pleasant, renoise, settings, world
 from worker.sharpening.beta import Beta
 from worker.sharpening.objective import error
 from worker.sharpening.offline import diffusion_dpo_step, plain_sft_step
-from worker.sharpening.pool import pooled
+from worker.sharpening.pool import pooled, seeds
 from worker.sharpening.rollout import search
 from worker.sharpening.selection import preferred
 from worker.sharpening.update import Memory
@@ -52,6 +52,8 @@ class TestPooled:
         here, there = pool_of([[1, 2]]), pool_of([[1, 2]], replace(OWN, seed=8))
         rows = torch.cat([pool[f"pool/{place}"].flatten(1) for pool in (here, there) for place in (1, 2)])
         assert len(rows.unique(dim=0)) == 2 * 2 * 4
+        starts = [seeds(own, place) for own in (OWN, replace(OWN, seed=8)) for place in (1, 2)]
+        assert len(torch.cat(starts).unique()) == 2 * 2 * 4
 
     def test_the_reference_draws_and_each_picture_is_paid_for_once(self) -> None:
         toy, memory = Toy(), Memory()

@@ -115,6 +115,33 @@ class TestMicroBatch:
         assert parts.metrics.ties == whole.metrics.ties
 
 
+class TestHalfPrecision:
+    @pytest.mark.parametrize(
+        ("dtype", "name"),
+        [
+            *(("bf16", name) for name in METHODS),
+            *(("fp16", name) for name in ("sharpening-rlhf", "sharpening-sft", "ddpo")),
+        ],
+    )
+    def test_the_adapter_its_gradient_and_the_loss_stay_fp32(
+        self, dtype: str, name: str, folder_of: Callable[[str], Path]
+    ) -> None:
+        """Near what fp32 gives from the same start; the second update is DDPO's second share and the pools' reuse."""
+        losses = []
+        for precision in ("fp32", dtype):
+            family = load("sd", folder_of("sd"), device="cpu", resolution=64, dtype=precision)
+            parameters = family.add_adapter(2, ["attention"], seed=0)
+            job = recipe(name)
+            method, world = method_of(job, family.latent_shape), world_of(family, bright, parameters, PROMPTS[:2])
+            first = method(world, memory_of(job.method), 0, (0, 1))
+            second = method(world, first.memory, 1, (0, 1))
+            for part in (*first.gradient, *second.gradient):
+                assert part.dtype == torch.float32
+                assert part.isfinite().all()
+            losses.append([first.metrics.loss, second.metrics.loss])
+        assert losses[1] == pytest.approx(losses[0], rel=0.1, abs=0.05)
+
+
 class TestLearning:
     @every_method
     @pytest.mark.parametrize("kind", ["sd", "sd-v", "sdxl", "sd3", "flux-dev"])
