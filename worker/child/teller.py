@@ -15,6 +15,7 @@ from typing import Any, assert_never
 
 from PIL import Image
 
+from service.domain.errors import JobFailure
 from worker import pipe
 from worker.child.account import Account, Hardware
 from worker.child.beside import Beside
@@ -75,7 +76,7 @@ class Teller:
         """Drive the loop to its end, or to the step boundary at which a Stop is obeyed."""
         saved = 0  # the step up to which going on needs no more than the store will have
         self._moments.append(self._clock())
-        for event in events:
+        for event in self._kept(events):
             self._beside.check()
             self._tell_one(event)
             if isinstance(event, Resumed | Checkpointed):
@@ -84,6 +85,14 @@ class Teller:
             if asked is not None and not isinstance(event, Finished) and (not asked.checkpoint or saved == self._step):
                 self._obey(asked)
                 return
+
+    def _kept(self, events: Iterator[Event]) -> Iterator[Event]:
+        """A training that fails (a loss that is no number, say) first leaves its last good checkpoint."""
+        try:
+            yield from events
+        except JobFailure:
+            self._beside.finish()
+            raise
 
     def _obey(self, asked: pipe.Stop) -> None:
         """A cancel leaves a checkpoint that is being written to its fate; nothing is told after the last word."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from service.domain.errors import JobFailure
 from tests.eventually import eventually
 from worker import pipe
 from worker.child.account import Account, Hardware
@@ -100,6 +101,20 @@ class TestACheckpoint:
             "told job.checkpoint 1",
             "written pytorch_lora_weights.safetensors",
         ]
+
+    def test_is_kept_where_the_next_step_s_loss_is_no_number(self, stage: Stage) -> None:
+        """The failure waits for the file that is still being written: it is the last good one."""
+        stage.disk.clear()
+
+        def events() -> Iterator[Event]:
+            yield stepped(1)
+            yield checkpointed(1)
+            threading.Timer(0.2, stage.disk.set).start()
+            raise JobFailure("the loss is not a number any more at step 2", code="nan_loss")
+
+        with pytest.raises(JobFailure, match="at step 2"):
+            stage.teller().tell(events())
+        assert stage.order == ["told job.step 1", "written checkpoint-1.safetensors", "told job.checkpoint 1"]
 
     def test_waits_where_the_disk_is_slower_than_training(self, stage: Stage) -> None:
         """One is being written and one waits; the third holds training until the first is there."""
