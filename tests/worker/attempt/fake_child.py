@@ -1,6 +1,6 @@
 """A child without torch that speaks the pipe's words. The job's metadata say how it behaves:
 
-play     finish (default) | silent | deaf | numb | flood | shout | crash | killed | oom | full | garbled | chatty | parting |
+play     finish (default) | silent | deaf | numb | flood | shout | crash | killed | oom | nan | full | garbled | chatty | parting |
          escape
 seconds  how long a step takes (default 0.01)
 best     from which step on its checkpoint is said to be the best
@@ -108,6 +108,10 @@ def play(name: str, fake: Fake) -> None:  # noqa: PLR0912 - one branch a play
             os.kill(os.getpid(), signal.SIGKILL)
         case "oom":
             fake.say(Failed("out_of_memory", "the GPU is full: lower candidates", retry=False))
+        case "nan":
+            fake.step = 2
+            fake.checkpoint()
+            fake.say(Failed("nan_loss", "the loss is not a number any more at step 3", retry=False))
         case "full":
             fake.say(Failed("disk_full", "the scratch folder's disk is full", retry=True))
         case "garbled":

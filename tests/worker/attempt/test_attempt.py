@@ -79,6 +79,18 @@ class TestFailure:
         assert failed.error is not None
         assert (failed.error.code, failed.error.message) == ("out_of_memory", "the GPU is full: lower candidates")
 
+    def test_by_a_loss_that_is_no_number_names_the_step_and_keeps_the_last_good_checkpoint(
+        self, workshop: Workshop
+    ) -> None:
+        job = workshop.submit("nan")
+        workshop.attempt().run()
+        failed = workshop.job(job)
+        assert failed.state is State.FAILED, "the same steps again would end the same way"
+        assert failed.error is not None
+        assert (failed.error.code, failed.error.message[-6:]) == ("nan_loss", "step 3")
+        assert [artifact.step for artifact in workshop.artifacts(job, Kind.CHECKPOINT)] == [2]
+        assert workshop.artifacts(job, Kind.ADAPTER) == []
+
     @pytest.mark.parametrize(
         ("play", "code"),
         [("crash", "child_crashed"), ("killed", "child_killed"), ("garbled", "child_killed"), ("full", "disk_full")],

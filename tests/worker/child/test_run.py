@@ -287,6 +287,14 @@ class TestOwnPictures:
         assert failure.value.code == "image_unreadable"
 
 
+class TestABase:
+    def test_of_another_family_is_told_before_any_weight_is_read(self, train: Train, tmp_path: Path) -> None:
+        (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+        with pytest.raises(JobFailure, match='write family = "sdxl" in the catalogue') as failure:
+            train(base=tmp_path)
+        assert failure.value.code == "family_mismatch"
+
+
 class TestAStartAdapter:
     TINY: ClassVar = {**METHOD, "learning_rate": 1e-9}
 
