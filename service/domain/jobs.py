@@ -90,8 +90,8 @@ class Attempt:
 class Progress:
     """How far a job is. `reward` is the mean over the candidates of the last step; NFE and fe as in docs (Counting).
 
-    `training_seconds`: time spent in steps over all attempts, those that a lost attempt ran in vain too. It goes on from
-    what the claim handed out, and is no part of a checkpoint: a replayed state has the same digest however long it took.
+    `training_seconds`: of training over all attempts that led here; waiting, loading and steps that a lost attempt ran in
+    vain are not among them.
     """
 
     step: int = 0

@@ -165,8 +165,8 @@ class UpkeepReader(Protocol):
     def fences(self, of: Collection[JobId]) -> dict[JobId, tuple[Fence, bool]]:
         """Each job's fence, and whether an attempt owns it; jobs that are not there are left out."""
 
-    def replayed(self, job: JobId) -> set[tuple[int, Fence]]:
-        """(step, fence) of the job's checkpoints that certificates which have not ended begin with."""
+    def replayed(self, job: JobId) -> set[int]:
+        """The steps whose checkpoints are needed by the job's certificates that have not ended: to begin with, to meet."""
 
 
 class UpkeepWriter(UpkeepReader, Protocol):

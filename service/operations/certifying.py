@@ -7,7 +7,7 @@ from service.domain.errors import Conflict
 from service.domain.ids import NOBODY, Fence, JobId, TenantId
 from service.domain.jobs import Certificate, Job, State, check_transition
 from service.domain.ports import Database, Deed, ReadUnit
-from service.domain.recipes import Recipe
+from service.domain.recipes import Recipe, Replay
 
 
 def checkpoints(unit: ReadUnit, job: Job) -> list[Artifact]:
@@ -18,31 +18,34 @@ def checkpoints(unit: ReadUnit, job: Job) -> list[Artifact]:
 
 
 def can_begin(unit: ReadUnit, tenant: TenantId, recipe: Recipe) -> bool:
-    """Whether the checkpoint that a certificate names is stored; true for every other job.
+    """Whether both checkpoints that a certificate names are stored; true for every other job.
 
     Asked once the certificate's row is written: that row holds the parent's by its foreign key, and from then on whoever
     removes checkpoints sees the certificate.
     """
-    return recipe.replay is None or bool(_named(unit, tenant, recipe))
-
-
-def _named(unit: ReadUnit, tenant: TenantId, recipe: Recipe) -> list[Artifact]:
-    replay, parent = recipe.replay, recipe.parent_id
-    assert replay is not None
-    assert parent is not None
-    named = replay.checkpoint_step, replay.checkpoint_fence
-    stored = unit.artifacts.of(tenant, JobId(parent), Kind.CHECKPOINT)
-    return [each for each in stored if (each.step, each.fence) == named]
+    return recipe.replay is None or bool(_named(unit, tenant, recipe) and _met(unit, tenant, recipe))
 
 
 def goal(unit: ReadUnit, job: Job) -> Artifact | None:
     """The parent's checkpoint that a certificate's replay must meet, while it is stored."""
-    replay, parent = job.recipe.replay, job.parent
-    if replay is None or parent is None:
-        return None
-    stored = unit.artifacts.of(job.tenant, parent, Kind.CHECKPOINT)
-    met = (each for each in stored if (each.step, each.sha256) == (replay.to_step, replay.expected_sha256))
-    return next(met, None)
+    return None if job.recipe.replay is None else next(iter(_met(unit, job.tenant, job.recipe)), None)
+
+
+def _named(unit: ReadUnit, tenant: TenantId, recipe: Recipe) -> list[Artifact]:
+    replay, stored = _stored(unit, tenant, recipe)
+    named = replay.checkpoint_step, replay.checkpoint_fence
+    return [each for each in stored if (each.step, each.fence) == named]
+
+
+def _met(unit: ReadUnit, tenant: TenantId, recipe: Recipe) -> list[Artifact]:
+    replay, stored = _stored(unit, tenant, recipe)
+    return [each for each in stored if (each.step, each.sha256) == (replay.to_step, replay.expected_sha256)]
+
+
+def _stored(unit: ReadUnit, tenant: TenantId, recipe: Recipe) -> tuple[Replay, list[Artifact]]:
+    assert recipe.replay is not None
+    assert recipe.parent_id is not None
+    return recipe.replay, unit.artifacts.of(tenant, JobId(recipe.parent_id), Kind.CHECKPOINT)
 
 
 def certify(

@@ -20,14 +20,14 @@ def thin(
 ) -> list[Artifact]:
     """Delete all but the last `keep_last` checkpoints and the one of `best_step`; returns those that are gone.
 
-    One with which a certificate is yet to begin stays.
+    Those stay with which a certificate is yet to begin, or which it is to meet.
 
     Raises FenceLost. A store that is away only leaves orphans.
     """
     with database.write() as unit:
         held = unit.jobs.own(job_id, fence)
         kept, in_use = unit.artifacts.of(held.tenant, job_id, Kind.CHECKPOINT), unit.upkeep.replayed(job_id)
-        gone = [each for each in superfluous(kept, keep_last, best_step) if (each.step, each.fence) not in in_use]
+        gone = [each for each in superfluous(kept, keep_last, best_step) if each.step not in in_use]
         unit.artifacts.remove(held, gone)
     stowing.discard(store, gone)
     return gone

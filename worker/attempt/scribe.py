@@ -103,6 +103,7 @@ class Scribe:
             training_nfe=data["training_nfe"],
             training_fe=data["training_fe"],
             seconds_left=data["seconds_left"],
+            training_seconds=data.get("training_seconds", 0.0),  # a replay has no clock to show
         )
 
     def _keep(self, made: pipe.FileMade) -> None:

@@ -155,7 +155,7 @@ class Teller:
         left = pace * (self._steps - event.step)
         if self._max_seconds is not None:
             left = min(left, max(0.0, self._max_seconds - self.seconds))
-        return step_data(event) | {"seconds_left": round(left, 3)}
+        return step_data(event) | {"seconds_left": round(left, 3), "training_seconds": round(self.seconds, 3)}
 
     def _tell_samples(self, event: Sampled) -> None:
         """One PNG a prompt, then the event that names them."""

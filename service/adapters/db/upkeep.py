@@ -27,11 +27,11 @@ class UpkeepRows:
         rows = self._connection.execute(select(jobs.c.id, jobs.c.fence, jobs.c.state).where(jobs.c.id.in_(of)))
         return {JobId(row.id): (Fence(row.fence), row.state in OWNED) for row in rows}
 
-    def replayed(self, job: JobId) -> set[tuple[int, Fence]]:
+    def replayed(self, job: JobId) -> set[int]:
         waiting = jobs.c.kind == JobKind.CERTIFICATE, jobs.c.state.not_in(sorted(TERMINAL))
         recipes = self._connection.scalars(select(jobs.c.recipe).where(jobs.c.parent_id == job, *waiting))
         replays = [recipe["replay"] for recipe in recipes]
-        return {(replay["checkpoint_step"], Fence(replay["checkpoint_fence"])) for replay in replays}
+        return {replay[step] for replay in replays for step in ("checkpoint_step", "to_step")}
 
 
 class UpkeepWrites(UpkeepRows):

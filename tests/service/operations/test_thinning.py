@@ -124,15 +124,16 @@ class TestThin:
         assert len(rows(world, other)) == 4
 
 
-def test_a_checkpoint_with_which_a_certificate_is_yet_to_begin_stays(world: World) -> None:
+def test_the_two_checkpoints_of_a_certificate_that_is_yet_to_run_stay(world: World) -> None:
     job = world.run()
-    for step in (10, 20, 30, 40):
+    for step in (10, 20, 30, 40, 50):
         world.attempts.keep(job.id, job.fence, step, Kind.CHECKPOINT, f"c-{step}", world.file(b"%d" % step))
     certificate = world.jobs.certify(LOCAL, job.id, CertificateRequest(from_step=10))[0]
     gone = world.attempts.thin(job.id, job.fence, keep_last=2, best_step=None)
-    assert [each.step for each in gone] == [20]
+    assert [each.step for each in gone] == [30]
     held = world.claim_of(certificate)
     assert held.checkpoint is not None
-    assert held.checkpoint.step == 10
+    assert held.goal is not None
+    assert (held.checkpoint.step, held.goal.step) == (10, 20)
     world.attempts.certify(certificate.id, held.job.fence, found_sha256="0" * 64, training_nfe=1, training_fe=1)
-    assert [each.step for each in world.attempts.thin(job.id, job.fence, keep_last=2, best_step=None)] == [10]
+    assert [each.step for each in world.attempts.thin(job.id, job.fence, keep_last=2, best_step=None)] == [10, 20]

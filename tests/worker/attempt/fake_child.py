@@ -66,7 +66,11 @@ class Fake:
             time.sleep(self.seconds)
             self.step += 1
             reward = {"mean": 0.5, "best": 0.75, "worst": 0.25}
-            progress = {"training_nfe": self.step * 10, "training_fe": self.step * 12.5}
+            progress = {
+                "training_nfe": self.step * 10,
+                "training_fe": self.step * 12.5,
+                "training_seconds": self.step / 4,
+            }
             data = {"reward": reward, "loss": 0.5, "seconds": self.seconds, "seconds_left": 1.0, **progress}
             self.say(Report("job.step", self.step, data))
             if self.step % recipe["checkpoint_every"] == 0:

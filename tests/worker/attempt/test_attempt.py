@@ -28,6 +28,7 @@ class TestFinish:
         assert (done.state, done.adapter) == (State.SUCCEEDED, f"{job}@1")
         assert [event.step for event in workshop.events(job, "job.step")] == [1, 2, 3, 4, 5, 6]
         assert (done.progress.step, done.progress.training_nfe, done.progress.reward) == (6, 60, 0.5)
+        assert done.progress.training_seconds == 1.5
         assert {artifact.name for artifact in workshop.artifacts(job)} >= {
             "checkpoint-2.safetensors",
             "pytorch_lora_weights.safetensors",
@@ -189,18 +190,30 @@ class TestADamagedCheckpoint:
         assert self.told(workshop, job) == [(newest.step, 1)]
         assert workshop.events(job, "job.resumed")[0].data["step"] == before.step
 
+    def written_wrong(self, workshop: Workshop, artifact: Artifact) -> None:
+        """Stored as it was written, but written wrong."""
+        wrong = workshop.rewrite(artifact, lambda data: b"wrong " + data)
+        digest = hashlib.sha256(wrong).hexdigest()
+        with workshop.database.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE artifacts SET sha256 = ? WHERE name = ?", (digest, artifact.name))
+
     def test_that_was_written_wrong_is_refused_by_the_child_and_passed_over(self, workshop: Workshop) -> None:
         job, (newest, before, _) = self.handed_back(workshop)
-        wrong = workshop.rewrite(newest, lambda data: b"wrong " + data)
-        with workshop.database.engine.begin() as connection:
-            connection.exec_driver_sql(
-                "UPDATE artifacts SET sha256 = ? WHERE name = ?", (hashlib.sha256(wrong).hexdigest(), newest.name)
-            )
+        self.written_wrong(workshop, newest)
         workshop.attempt().run()
         (told,) = workshop.events(job, "job.checkpoint_damaged")
         assert (told.step, told.data["reason"]) == (newest.step, "the checkpoint's digest does not fit its content")
         assert workshop.events(job, "job.resumed")[0].data["step"] == before.step
         assert len(workshop.job(job).attempts) == 2, "one attempt found it and went on"
+
+    def test_that_is_refused_is_not_the_reason_why_the_next_child_dies(self, workshop: Workshop) -> None:
+        job = workshop.submit("killed")
+        workshop.attempt().run()
+        (checkpoint,) = workshop.artifacts(job, Kind.CHECKPOINT)
+        self.written_wrong(workshop, checkpoint)
+        workshop.attempt().run()
+        assert self.told(workshop, job) == [(0, 1)]
+        assert [event.data["code"] for event in workshop.events(job, "job.requeued")] == ["child_killed"] * 2
 
     def test_of_which_there_are_only_such_means_from_the_start(self, workshop: Workshop) -> None:
         job, checkpoints = self.handed_back(workshop)
