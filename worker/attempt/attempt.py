@@ -127,6 +127,7 @@ class Attempt:
         )
 
     def _run_child(self, begin: pipe.Begin, scratch: Path, scribe: Scribe) -> ChildEnd:
+        scribe.word = None  # of one that refused its checkpoint
         process = Process(
             self._place.command, environment=bare_environment(scratch, self._place.threads), folder=scratch
         )
