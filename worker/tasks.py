@@ -12,6 +12,8 @@ from time import monotonic
 from typing import get_args
 
 from celery import Celery
+from celery.worker import state
+from kombu.asynchronous import get_event_loop
 
 from service.adapters.queue import WAKE
 from service.domain.catalogue import Family
@@ -31,6 +33,9 @@ OFFERS = Offers(
     rewards=frozenset(word for reward in REWARDS for word in get_args(reward.model_fields["type"].annotation)),
 )
 """What this code can do; labels and memory are the machine's."""
+
+TURN_SECONDS = 0.005
+"""Between two looks whether a task's place is free; it is within a millisecond."""
 
 PATIENCE = 4
 """Turns that a worker may miss before it is no longer ready."""
@@ -141,5 +146,23 @@ def register(app: Celery, wake: Callable[[], None]) -> None:
 
     def look() -> None:
         quietly(wake)
+        _listen_again()
 
     app.task(name=WAKE)(look)
+
+
+def _listen_again() -> None:
+    """Turn Celery's loop as soon as this task's place is free.
+
+    With prefetch off it takes no message while a task runs, and it looks whether it may only when it turns: once a second,
+    where nothing else happens. A ring that comes just after a job would wait for that.
+    """
+    loop = get_event_loop()
+    if loop is None:
+        return
+
+    def turn() -> None:
+        if state.reserved_requests:
+            loop.call_later(TURN_SECONDS, turn)
+
+    loop.call_soon(turn)

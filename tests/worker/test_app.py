@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -85,6 +86,15 @@ class TestWork:
         second = fleet.submit()
         fleet.reaches(second, State.SUCCEEDED)
         assert fleet.job(first).state is State.SUCCEEDED
+
+    def test_that_is_rung_for_just_after_a_job_begins_at_once(self, fleet: Fleet) -> None:
+        """Celery's loop turns once a second by itself: a ring that had to wait for that waited for half of one."""
+        fleet.worker(poll_seconds=NEVER).is_ready()
+        waits = []
+        for _ in range(7):
+            done = fleet.reaches(fleet.submit(steps=1), State.SUCCEEDED)
+            waits.append((done.attempts[0].started_at - done.created_at).total_seconds())
+        assert statistics.median(waits) < 0.25, waits
 
     def test_is_one_job_at_a_time(self, fleet: Fleet) -> None:
         worker = fleet.worker()

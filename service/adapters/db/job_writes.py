@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Update, and_, exists, func, insert, or_, select, update
+from sqlalchemy import BindParameter, Float, Integer, Update, and_, bindparam, exists, func, insert, or_, select, update
 
 from service.adapters.db.jobs import HELD, JobRows, held, owned_by
 from service.adapters.db.tables import attempts, job_needs, jobs
@@ -43,12 +43,14 @@ class JobWrites(JobRows):
         return held(row)
 
     def claim(self, worker: str, device: str | None, offers: Offers, lease_seconds: float) -> Held | None:
-        row = self._connection.execute(_claim(offers, lease_seconds)).one_or_none()
+        words = sorted(offers.words())
+        given = {"words": words, "memory": offers.memory_gib, "lease": lease_seconds}
+        row = self._connection.execute(_CLAIM, given).one_or_none()
         if row is None:
             return None
         job = held(row)
-        begun = {"tenant_id": job.tenant, "worker": worker, "device": device, "started_at": Now()}
-        self._connection.execute(insert(attempts).values(job_id=job.id, fence=job.fence, **begun))
+        begun = {"job_id": job.id, "fence": job.fence, "tenant_id": job.tenant, "worker": worker, "device": device}
+        self._connection.execute(_BEGUN, begun)
         return job
 
     def renew(self, job: JobId, fence: Fence, lease_seconds: float) -> State:
@@ -59,8 +61,7 @@ class JobWrites(JobRows):
         return State(state)
 
     def expired(self, limit: int) -> list[Held]:
-        over = select(*HELD).where(jobs.c.lease_until < Now()).order_by(jobs.c.lease_until).limit(limit)
-        return [held(row) for row in self._connection.execute(over.with_for_update(skip_locked=True))]
+        return [held(row) for row in self._connection.execute(_EXPIRED, {"most": limit})]
 
     def move(self, job: Held, to: State, *, error: JobError | None, failures: int, wait_seconds: float) -> None:
         values: dict[str, Any] = {
@@ -104,9 +105,10 @@ def _storable(text: str) -> str:
     return text.replace("\0", "").encode(errors="replace").decode()
 
 
-def _claim(offers: Offers, lease_seconds: float) -> Update:
+def _claim() -> Update:
     """One UPDATE that picks and takes: priority, tenants with fewer running jobs, then the longest unserved, age.
 
+    `words` and `memory` are what the worker offers.
     `not_before` is set exactly while a job is queued: the partial index on it is all of the table that is searched.
     Under SKIP LOCKED a rival's row is passed over; a row that a rival took and committed meanwhile fails the re-check.
     """
@@ -121,9 +123,11 @@ def _claim(offers: Offers, lease_seconds: float) -> Update:
     share = (
         select(waiting.c.tenant_id, func.coalesce(running.c.count, 0).label("running"), served.label("served"))
         .select_from(waiting.outerjoin(running, running.c.tenant_id == waiting.c.tenant_id)).cte("share")
+        .prefix_with("MATERIALIZED", dialect="postgresql")  # once a tenant, not once a queued job
     )  # fmt: skip
-    enough = and_(job_needs.c.need == MEMORY, job_needs.c.amount <= offers.memory_gib)
-    met = or_(and_(job_needs.c.amount.is_(None), job_needs.c.need.in_(sorted(offers.words()))), enough)
+    words: BindParameter[Any] = bindparam("words", expanding=True)
+    enough = and_(job_needs.c.need == MEMORY, job_needs.c.amount <= bindparam("memory", type_=Float()))
+    met = or_(and_(job_needs.c.amount.is_(None), job_needs.c.need.in_(words)), enough)
     unmet = exists().where(job_needs.c.job_id == jobs.c.id, ~met)
     turn = (
         jobs.c.priority.desc(), share.c.running, share.c.served.asc().nulls_first(), jobs.c.created_at, jobs.c.id
@@ -138,8 +142,18 @@ def _claim(offers: Offers, lease_seconds: float) -> Update:
         update(jobs)
         .where(jobs.c.id == next_job.scalar_subquery(), jobs.c.state == State.QUEUED)
         .values(
-            state=State.RUNNING, fence=jobs.c.fence + 1, not_before=None, lease_until=Later(lease_seconds),
+            state=State.RUNNING, fence=jobs.c.fence + 1, not_before=None,
+            lease_until=Later(bindparam("lease", type_=Float())),
             error_code=None, error_message=None, version=jobs.c.version + 1, updated_at=Now(),
         )
         .returning(*HELD)
     )  # fmt: skip
+
+
+_CLAIM = _claim()
+_EXPIRED = (
+    select(*HELD).where(jobs.c.lease_until < Now()).order_by(jobs.c.lease_until)
+    .limit(bindparam("most", type_=Integer())).with_for_update(skip_locked=True)
+)  # fmt: skip
+_BEGUN = insert(attempts).values(started_at=Now())
+"""A claim's statements are built once: that takes as long as running them."""

@@ -6,7 +6,7 @@ SQLite has no time stamps, so they are text of fixed width there, in UTC with mi
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import String, literal
+from sqlalchemy import ColumnElement, String, literal
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -52,8 +52,8 @@ class Later(FunctionElement[datetime]):
     type = Moment()
     inherit_cache = True
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(literal(float(seconds), Float()))
+    def __init__(self, seconds: float | ColumnElement[float]) -> None:
+        super().__init__(seconds if isinstance(seconds, ColumnElement) else literal(float(seconds), Float()))
 
 
 @compiles(Now)
