@@ -21,7 +21,7 @@ def cancel_against_completion(site: Site, rounds: int) -> Figures:
     taken = 0
     for number in range(rounds):
         long = number % 2 == 0
-        id = site.submit(steps=500, seconds=0.03) if long else site.submit(steps=10)
+        id = site.submit(steps=400, seconds=0.03) if long else site.submit(steps=10)
         site.trains(id, 1 if long else 9)
         moment = now() + random.uniform(0, 0.5)
         eventually(lambda moment=moment: now() >= moment, 5)
