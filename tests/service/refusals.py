@@ -96,6 +96,13 @@ REFUSALS: dict[str, Refusal] = {
     "a path for a reward model": create({"reward": {"type": "clip", "model": "../clip"}}, "unknown_reward_model", "reward.model", "use one of"),
     "a parameter of another reward": create({"reward": {**CLIP, "quality": 5}}, INVALID, "reward.quality", "remove it"),
     "a prompt that is no scene": create({"reward": {"type": "scene"}, "prompts": ["a red circle", "a cat"]}, "prompt_not_a_scene", "prompts.1", "write "),
+    "a validation prompt that is no scene": create(
+        {"reward": {"type": "scene"}, "prompts": ["a red circle"], "validation": {"prompts": ["a red circle", "a cat"]}},
+        "prompt_not_a_scene", "validation.prompts.1", "write ",
+    ),
+    "a validation prompt with control characters": create(
+        {"validation": {"prompts": ["a\x1b[31mb"]}}, "invalid_prompt", "validation.prompts.0", "write what the picture"
+    ),
     "an unknown method": create({"method": {"type": "ppo"}}, INVALID, "method.type", "choose one of ddpo, "),
     "too few candidates": create({"method": {**METHOD, "candidates": 1}}, INVALID, "method.candidates", "send a whole number, 2 or more"),
     "too many candidates": create({"method": {**METHOD, "candidates": 65}}, INVALID, "method.candidates", "send a whole number, 2 or more"),

@@ -32,6 +32,13 @@ def test_the_recipe_holds_the_entries_and_the_prompts_in_one_spelling(world: Wor
     assert job.recipe.reward_model == world.catalogue.rewards["shapes-clip"]
 
 
+def test_what_is_shown_and_validated_is_in_the_same_spelling(world: World) -> None:
+    recipe = world.post(samples={"prompts": [" a  cat"]}, validation={"prompts": ["cafe\u0301"]}).recipe
+    assert recipe.samples.prompts == ("a cat",)
+    assert recipe.validation is not None
+    assert recipe.validation.prompts == ("café",)
+
+
 def test_prompts_may_stand_in_a_file(world: World) -> None:
     file = world.files.upload(LOCAL, "p.txt", io.BytesIO(b"a red circle\n\na blue square\n"))[0]
     job = world.post(prompts=None, prompts_file=file.id)
