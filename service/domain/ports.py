@@ -78,7 +78,7 @@ class JobWriter(JobReader, Protocol):
         """The same in the name of an attempt. Raises FenceLost unless the fence is the job's and its state owned."""
 
     def claim(self, worker: str, device: str | None, offers: Offers, lease_seconds: float) -> Held | None:
-        """queued → running for the next fitting job, fence + 1, a new attempt. One conditional UPDATE."""
+        """queued → running for the next fitting job, fence + 1, a new attempt, the event job.started. One conditional UPDATE."""
 
     def renew(self, job: JobId, fence: Fence, lease_seconds: float) -> State:
         """Let the lease end `lease_seconds` from now. Raises FenceLost."""

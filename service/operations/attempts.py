@@ -185,10 +185,7 @@ class Attempts:
     def _take(self, worker: str, device: str | None, offers: Offers) -> Held | None:
         with self._database.write() as unit:
             reap(unit, self._limits)
-            held = unit.jobs.claim(worker, device, offers, self._limits.lease_seconds)
-            if held is not None:
-                unit.events.append(held.id, held.fence, Deed("job.started", {"worker": worker, "device": device}))
-            return held
+            return unit.jobs.claim(worker, device, offers, self._limits.lease_seconds)
 
     def _brief(self, held: Held) -> Claim:
         with self._database.read() as unit:

@@ -45,7 +45,7 @@ class EventWrites(EventRows):
             raise FenceLost
         number, tenant = numbered
         values: dict[str, Any] = {"number": number, "fence": fence, **asdict(deed)}
-        created_at = self._connection.execute(_WRITTEN, {"job_id": job, "tenant_id": tenant, **values}).scalar_one()
+        created_at = self._connection.execute(WRITTEN, {"job_id": job, "tenant_id": tenant, **values}).scalar_one()
         return Event(**values, created_at=created_at)
 
 
@@ -55,5 +55,5 @@ def _counted(statement: Update) -> Update:
 
 _NUMBERED = jobs.c.event_count, jobs.c.tenant_id
 _COUNTED = _counted(update(jobs).where(jobs.c.id == bindparam("job"))).returning(*_NUMBERED)
-_WRITTEN = insert(events).values(created_at=Now()).returning(events.c.created_at)
+WRITTEN = insert(events).values(created_at=Now()).returning(events.c.created_at)
 """Built once: in a claim that takes as long as running them."""

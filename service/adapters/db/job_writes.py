@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Float, Integer, Update, and_, bindparam, exists, func, insert, or_, select, update
 
+from service.adapters.db.events import WRITTEN
 from service.adapters.db.jobs import HELD, JobRows, held, owned_by
 from service.adapters.db.tables import attempts, job_needs, jobs
 from service.adapters.db.types import Later, Now
@@ -49,8 +50,10 @@ class JobWrites(JobRows):
         if row is None:
             return None
         job = held(row)
-        begun = {"job_id": job.id, "fence": job.fence, "tenant_id": job.tenant, "worker": worker, "device": device}
-        self._connection.execute(_BEGUN, begun)
+        of_job = {"job_id": job.id, "fence": job.fence, "tenant_id": job.tenant}
+        self._connection.execute(_BEGUN, {**of_job, "worker": worker, "device": device})
+        told = {"number": row.event_count, "type": "job.started", "data": {"worker": worker, "device": device}}
+        self._connection.execute(WRITTEN, {**of_job, **told, "step": None})
         return job
 
     def renew(self, job: JobId, fence: Fence, lease_seconds: float) -> State:
@@ -145,8 +148,9 @@ def _claim() -> Update:
             state=State.RUNNING, fence=jobs.c.fence + 1, not_before=None,
             lease_until=Later(bindparam("lease", type_=Float())),
             error_code=None, error_message=None, version=jobs.c.version + 1, updated_at=Now(),
+            event_count=jobs.c.event_count + 1,
         )
-        .returning(*HELD)
+        .returning(*HELD, jobs.c.event_count)
     )  # fmt: skip
 
 
