@@ -4,14 +4,12 @@ Whatever goes wrong ends this attempt only: the worker goes on to the next job.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeGuard, assert_never
 
-from service.domain import prompts
-from service.domain.artifacts import Artifact
 from service.domain.catalogue import Catalogue
 from service.domain.errors import Conflict, Damaged, FenceLost, InvalidTransition, Unavailable
 from service.domain.jobs import JobError, State
@@ -19,8 +17,8 @@ from service.domain.ports import Doorbell
 from service.operations.attempts import Attempts, Claim
 from worker import pipe
 from worker.attempt.attend import Line, Said, attend
+from worker.attempt.inputs import Inputs
 from worker.attempt.patience import STORE_SECONDS, patiently
-from worker.attempt.pictures import unpack
 from worker.attempt.process import CHILD, PACKAGE_ROOT, Process, bare_environment
 from worker.attempt.scratch import Scratch
 from worker.attempt.scribe import Scribe
@@ -96,10 +94,10 @@ class Attempt:
         scribe = Scribe(place.attempts, self._watch, self._job, scratch, place.keep_last_checkpoints)
         check_catalogue(recipe, place.catalogue)
         models = stage_models(recipe, place.cache, lambda *call: self._fetch(scratch, *call))
-        prompts_path, images_path = self._stage_prompts(scratch)
-        start_path = self._stage_start(scratch)
-        goal = self._stage_goal(scratch) if recipe.replay else None
-        for artifact, path in self._beginnings(scratch, scribe):
+        inputs = Inputs(self._claim, place.attempts, self._watch, scratch)
+        prompts_path, images_path = inputs.prompts()
+        start_path, goal_path = inputs.start(), inputs.goal()
+        for artifact, path in inputs.beginnings(scribe.damaged):
             if self._watch.asked is not None or self._watch.lost:
                 return None
             begin = pipe.Begin(
@@ -112,7 +110,7 @@ class Attempt:
                 device=place.device,
                 threads=place.threads,
                 lease_seconds=place.patience.lease,
-                goal_path=str(goal) if goal else None,
+                goal_path=str(goal_path) if goal_path else None,
                 images_path=str(images_path) if images_path else None,
                 start_path=str(start_path) if start_path else None,
             )
@@ -122,7 +120,7 @@ class Attempt:
             scribe.damaged(artifact, end.word.message)
             path.unlink()
         raise NotStaged(
-            "the checkpoint that the replay begins with is gone or damaged: certify from another one",
+            "a checkpoint that the replay needs is gone or damaged: certify between others",
             code="checkpoint_damaged",
         )
 
@@ -135,60 +133,6 @@ class Attempt:
         code = attend(process, self._watch, scribe.take)
         scribe.close()
         return ChildEnd(scribe.word, code, scribe.last_line)
-
-    def _beginnings(self, scratch: Path, scribe: Scribe) -> Iterator[tuple[Artifact | None, Path | None]]:
-        """What to begin with, the best first: the checkpoints whose bytes are what they were, then nothing.
-
-        Damaged ones are told of. A replay can begin with its own checkpoint only.
-        """
-        for artifact in self._claim.checkpoints:
-            path = scratch / f"resume-{artifact.fence}-{artifact.name}"
-            try:
-                self._read(artifact, path)
-            except Damaged as error:
-                scribe.damaged(artifact, error.message)
-            else:
-                yield artifact, path
-        if self._job.recipe.replay is None:
-            yield None, None
-
-    def _stage_prompts(self, scratch: Path) -> tuple[Path, Path | None]:
-        """The prompts, one a line, and the index of the job's own pictures, whose captions they are where none were given."""
-        texts, index = self._claim.prompts, None
-        if self._claim.images is not None:
-            archive = scratch / "images.zip"
-            patiently(self._watch, partial(self._place.attempts.read_file, self._claim.images, archive), STORE_SECONDS)
-            index, captions = unpack(archive, scratch / "pictures")
-            texts = texts or captions
-            archive.unlink()
-        path = scratch / "prompts.txt"
-        path.write_bytes(prompts.as_file(texts or ()))
-        return path, index
-
-    def _stage_start(self, scratch: Path) -> Path | None:
-        """The adapter that the job begins with."""
-        if self._claim.start is None:
-            return None
-        path = scratch / "start.safetensors"
-        self._read(self._claim.start, path)
-        return path
-
-    def _stage_goal(self, scratch: Path) -> Path:
-        """The checkpoint that a replay must meet."""
-        goal, path = self._claim.goal, scratch / "goal.safetensors"
-        try:
-            if goal is None:
-                raise Damaged("it is not stored any more")
-            self._read(goal, path)
-        except Damaged as error:
-            raise NotStaged(
-                f"the checkpoint to be met cannot be had ({error.message}): certify up to another one",
-                code="checkpoint_damaged",
-            ) from error
-        return path
-
-    def _read(self, artifact: Artifact, path: Path) -> None:
-        patiently(self._watch, partial(self._place.attempts.read, artifact, path), STORE_SECONDS)
 
     def _fetch(self, scratch: Path, command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
         """Run a fetch to its end, under the watch: a cancel ends it too. Its exit code and last words."""

@@ -49,15 +49,14 @@ def attend(process: Process, watch: Watch, take: Callable[[Said], None], *, spea
     lines.start()
     watch.attach(process, speaks=speaks)
     try:
-        _hear_out(process, words, inbox, take)
+        _hear_out(process, watch, words, inbox, take)
     except BaseException:
         process.kill()
         raise
     finally:
         inbox.close()
         if not process.end(EXIT_SECONDS, KILL_SECONDS):
-            log.critical("process %d outlives SIGKILL: its job goes to others, the device to nobody", process.pid)
-            watch.end("unkillable")
+            _give_up(process, watch)
         code = process.wait()
         watch.detach()
         for reader in (words, lines):
@@ -66,9 +65,9 @@ def attend(process: Process, watch: Watch, take: Callable[[Said], None], *, spea
     return code
 
 
-def _hear_out(process: Process, words: Thread, inbox: Inbox[Said], take: Callable[[Said], None]) -> None:
+def _hear_out(process: Process, watch: Watch, words: Thread, inbox: Inbox[Said], take: Callable[[Said], None]) -> None:
     """Until both pipes are read to their ends. One that has closed its words gets a while to go, then is killed."""
-    closed_at: float | None = None
+    closed_at = killed_at = float("inf")
     waited, left = 0.0, MOST_LEFT
     while not inbox.is_over and waited < LINGER_SECONDS and left:
         began, gone = monotonic(), process.is_gone
@@ -78,10 +77,20 @@ def _hear_out(process: Process, words: Thread, inbox: Inbox[Said], take: Callabl
             waited += monotonic() - began
         if said is not None:
             take(said)
-        if closed_at is None and not words.is_alive():
-            closed_at = monotonic()
-        if closed_at is not None and monotonic() - closed_at > EXIT_SECONDS:
+        if not words.is_alive():
+            closed_at = min(closed_at, monotonic())
+        if watch.ended or monotonic() - closed_at > EXIT_SECONDS:
             process.kill()
+            killed_at = min(killed_at, monotonic())
+        if monotonic() - killed_at > KILL_SECONDS and not process.is_gone:
+            _give_up(process, watch)
+
+
+def _give_up(process: Process, watch: Watch) -> None:
+    """The lease runs out and others take the job; whoever waits for the process's end keeps the device from the next."""
+    if not watch.lost:
+        log.critical("process %d outlives SIGKILL: its job goes to others, the device to nobody", process.pid)
+        watch.end("unkillable")
 
 
 def _listen(process: Process, watch: Watch, inbox: Inbox[Said]) -> None:

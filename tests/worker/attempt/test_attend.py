@@ -83,19 +83,22 @@ class TestAttend:
             attend(process, watch, take)
         assert process.is_gone
 
+    @pytest.mark.parametrize("pipes", ["open", "closed"])
     def test_gives_the_job_up_and_keeps_the_device_while_a_process_outlives_sigkill(
-        self, tmp_path: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch, pipes: str
     ) -> None:
         """As one does inside of a driver that hangs: here, one whose kill is lost at first."""
         monkeypatch.setattr(listening, "EXIT_SECONDS", 0.1)
         monkeypatch.setattr(listening, "KILL_SECONDS", 0.1)
-        process = start(tmp_path, "\n    up.close(); sys.stdout.close(); os.close(1); os.close(2); signal.pause()")
+        closing = "up.close(); os.close(1); os.close(2)" if pipes == "closed" else "pass"
+        process = start(tmp_path, f"\n    {closing}\n    signal.pause()")
         kill = process.kill
         monkeypatch.setattr(process, "kill", lambda: None)
         attending = threading.Thread(target=attend, args=(process, watch, lambda said: None))
         attending.start()
-        eventually(lambda: watch.ended == "unkillable")
-        assert watch.lost, "the lease runs out, and the reaper settles the job"
+        if pipes == "open":
+            watch.end("stuck")
+        eventually(lambda: watch.lost)
         assert attending.is_alive(), "no other job may find its memory taken"
         kill()
         attending.join(10)
