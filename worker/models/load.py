@@ -72,7 +72,7 @@ def _class(family: FamilyName) -> "type[PipelineFamily]":
 
 
 def check_family(family: FamilyName, folder: Path) -> None:
-    """By the class that the folder's model_index.json names. Reads nothing else, so a parent without torch's memory may too."""
+    """By the class that the folder's model_index.json names, before anything is loaded."""
     try:
         found = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
     except (OSError, ValueError, KeyError) as error:
