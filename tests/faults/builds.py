@@ -62,16 +62,22 @@ def deaf_to_cancel() -> None:
 
 def workers_clock() -> None:
     """Leases are written and judged by the clock of the worker."""
-    from sqlalchemy import literal
+    from sqlalchemy import literal, select
 
     from service.adapters.db import job_writes
+    from service.adapters.db.jobs import HELD, held
+    from service.adapters.db.tables import jobs
     from service.adapters.db.types import Moment
 
     def later(seconds: float) -> Any:
         return literal(datetime.fromtimestamp(time.time() + seconds, UTC), Moment())
 
+    def expired(self: Any, limit: int) -> list[Any]:
+        over = select(*HELD).where(jobs.c.lease_until < later(0.0)).limit(limit)
+        return [held(row) for row in self._connection.execute(over.with_for_update(skip_locked=True))]
+
     job_writes.Later = later  # type: ignore[attr-defined]
-    job_writes.Now = lambda: later(0.0)  # type: ignore[attr-defined]
+    job_writes.JobWrites.expired = expired  # type: ignore[method-assign]
 
 
 def late_bell() -> None:

@@ -149,7 +149,8 @@ def _hold_events(site: Site, seconds: float) -> None:
 
 
 def shifted_clock(site: Site, rounds: int) -> Figures:
-    """One worker's clock is an hour fast, another's an hour slow, a third's right: leases are the database's matter.
+    """One worker's clock is an hour fast, another's an hour slow, a third's and the steward's are
+    right: leases are the database's matter.
 
     Files go to a folder: S3 refuses requests that are signed a quarter of an hour off, whoever sends them.
     """
@@ -159,9 +160,10 @@ def shifted_clock(site: Site, rounds: int) -> Figures:
         site.worker(before=("tests.faults.shifted", str(seconds)) if seconds else ())
     for program in site.programs:
         eventually(lambda program=program: program.has_said(" ready."), 60)
+    site.steward()
     for _ in range(rounds):
         for _ in range(3):
-            site.submit(steps=100, seconds=0.03, checkpoint_every=20)
+            site.submit(steps=150, seconds=0.03, checkpoint_every=20)
         site.settle(60)
     told = history.read(site.database)
     workers = {attempt.worker for attempts in told.attempts.values() for attempt in attempts}
