@@ -90,7 +90,6 @@ Ask = Callable[[Crowd], Any]
 NOTHING: Ask = lambda crowd: None  # noqa: E731 - what needs no preparation
 
 VERBS: dict[str, tuple[Ask, Ask]] = {
-    "submit": (NOTHING, lambda crowd: crowd.post(ASKER, priority=-10)),
     "claim": (lambda crowd: crowd.post(ASKER, priority=5), lambda crowd: crowd.attempts.claim("w", None, EVERYTHING)),
     "poll": (NOTHING, lambda crowd: crowd.jobs.version(ASKER, crowd.running.id)),
     "read": (NOTHING, lambda crowd: crowd.jobs.get(ASKER, crowd.running.id)),
@@ -98,6 +97,6 @@ VERBS: dict[str, tuple[Ask, Ask]] = {
     "list, page half-way down": (NOTHING, lambda crowd: crowd.jobs.list(ASKER, limit=20, cursor=crowd.middle)),
     "list, page of a state": (NOTHING, lambda crowd: crowd.jobs.list(ASKER, state=State.SUCCEEDED, limit=20)),
     "reap": (lambda crowd: crowd.lose_one(), lambda crowd: crowd.attempts.reap()),
-    "heartbeat": (NOTHING, lambda crowd: crowd.attempts.heartbeat(crowd.running.id, crowd.running.fence)),
+    "submit": (NOTHING, lambda crowd: crowd.post(ASKER, priority=-10)),
 }
-"""name → (what has to be so before, what is asked)."""
+"""name → (what has to be so before, what is asked). The claim comes before the submits, which leave jobs in the queue."""
