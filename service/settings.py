@@ -107,7 +107,10 @@ class Settings(BaseSettings):
     threads: int = Field(default=1, ge=1, le=256, description="CPU threads of each child and of the engine.")
 
     keep_last_checkpoints: int = Field(
-        default=3, ge=2, le=1000, description="Checkpoints that a running job keeps, beside its best one; older ones go."
+        default=3,
+        ge=2,
+        le=1000,
+        description="Checkpoints that a running job keeps, beside its best one; older ones go.",
     )
     keep_checkpoints_days: float = Field(
         default=7.0, ge=0, description="Checkpoints of finished jobs are removed after so many days."

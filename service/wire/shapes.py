@@ -50,7 +50,9 @@ class Progress(BaseModel):
     reward: float | None = Field(description="Mean over the candidates of the last step.")
     training_nfe: int = Field(description="Denoiser forwards so far, counted.")
     training_fe: float = Field(description="Forward-equivalents so far: NFE + b × gradient forwards.")
-    training_seconds: float = Field(description="Of training over all attempts that led here; waiting and loading are not counted.")
+    training_seconds: float = Field(
+        description="Of training over all attempts that led here; waiting and loading are not counted."
+    )
     seconds_left: float | None
 
 

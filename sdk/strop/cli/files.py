@@ -12,7 +12,13 @@ def upload(client: Client, given: argparse.Namespace, out: Out) -> None:
 
 
 def upload_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", help="text (a prompt a line), JSONL with `prompt`, or a zip of pictures with captions")
+    parser.add_argument(
+        "path", metavar="PATH", help="text (a prompt a line), JSONL with `prompt`, or a zip of pictures with captions"
+    )
 
 
-VERBS = {"upload": Verb("upload prompts or pictures; the id goes into a job's prompts_file or images_file", upload, upload_arguments)}
+VERBS = {
+    "upload": Verb(
+        "upload prompts or pictures; the id goes into a job's prompts_file or images_file", upload, upload_arguments
+    )
+}
