@@ -33,14 +33,17 @@ class Crew:
 def sigkill(
     site: Site, rounds: int, *, child: str = "fake", longest: float = 1.3, patience: float = 60, **job: object
 ) -> Figures:
-    """SIGKILL to the worker that has the job, at a random moment after its start, also in staging and in the finish."""
+    """SIGKILL to the worker that has the job, at a random moment after its start, also in staging and in the finish; in
+    each second round after its first step."""
     crew = Crew(site, 3, child)
     killed_at: dict[str, float] = {}
     survivors = 0
-    for _ in range(rounds):
+    for number in range(rounds):
         id = site.submit(**{"steps": STEPS, "checkpoint_every": 5, **job})
         eventually(lambda id=id: site.job(id).attempts, 60)
-        moment = now() + random.uniform(0, longest)
+        if number % 2:
+            site.trains(id, 1, seconds=patience)
+        moment = now() + random.uniform(0, longest / 2 if number % 2 else longest)
         eventually(lambda moment=moment: now() >= moment, patience)
         if (victim := site.owner(id)) is not None:
             theirs = [process.pid for process in psutil.Process(victim.pid).children()]
