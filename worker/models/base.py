@@ -6,6 +6,7 @@ plain diffusers draws with the same scheduler.
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
@@ -31,7 +32,7 @@ DECODED_PIXELS = 2**20
 """Of one call of the VAE: one picture of 1024 px, four of 512, 256 of 64."""
 
 
-class PipelineFamily:
+class PipelineFamily(ABC):
     """See `family.py`, the Protocol. `resolution`: side of a picture in pixels, by default the pipeline's own."""
 
     pipeline_class: ClassVar[type[DiffusionPipeline]]
@@ -78,8 +79,9 @@ class PipelineFamily:
 
     # Text
 
+    @abstractmethod
     def _encode(self, prompt: str) -> Row:
-        raise NotImplementedError
+        """One prompt's row of conditions, by the denoiser's argument names."""
 
     def _encode_negative(self, prompt: str) -> Row:
         return self._encode(prompt)
@@ -94,8 +96,9 @@ class PipelineFamily:
 
     # Denoising
 
+    @abstractmethod
     def _call(self, latents: Tensor, t: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        raise NotImplementedError
+        """One forward of the denoiser."""
 
     def predict(
         self, latents: Tensor, t: float | Tensor, conditions: Conditions, guidance: float | Sequence[float] = 1.0
