@@ -96,9 +96,9 @@ class PipelineFamily(ABC):
 
     # Denoising
 
-    @abstractmethod
     def _call(self, latents: Tensor, t: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
-        """One forward of the denoiser."""
+        """One forward of the denoiser; a family needs it, or a `predict` of its own (FLUX: no free guidance)."""
+        raise TypeError(f"{type(self).__name__} has neither _call nor a predict of its own")
 
     def predict(
         self, latents: Tensor, t: float | Tensor, conditions: Conditions, guidance: float | Sequence[float] = 1.0
