@@ -8,6 +8,7 @@ an attempt owns it, `untrimmed_since` from its end until the steward has removed
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Float,
@@ -148,6 +149,9 @@ Index(
     sqlite_where=_checkpoints,
 )
 
+_adapters = artifacts.c.kind == "adapter"
+Index("ix_artifacts_adapters", artifacts.c.sha256, postgresql_where=_adapters, sqlite_where=_adapters)
+
 files = Table(
     "files",
     metadata,
@@ -190,6 +194,21 @@ adapter_versions = Table(
     ),
 )
 Index("ix_adapter_versions_newest", adapter_versions.c.tenant_id, adapter_versions.c.created_at)
+
+adapter_aliases = Table(
+    "adapter_aliases",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("alias", String(32), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("needs_receipt", Boolean, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    ForeignKeyConstraint(
+        ["tenant_id", "name", "version"],
+        [adapter_versions.c.tenant_id, adapter_versions.c.name, adapter_versions.c.version],
+    ),
+)
 
 idempotency = Table(
     "idempotency",
