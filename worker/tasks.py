@@ -73,6 +73,7 @@ class Worker:
         self._rung = threading.Event()
         self._stopping = threading.Event()
         self._current: Attempt | None = None
+        self._settling = threading.Thread()
         self._poller = threading.Thread(target=self._poll, name="strop-poll")
 
     def start(self) -> None:
@@ -88,10 +89,11 @@ class Worker:
             current.hand_back()
 
     def join(self) -> None:
-        """Wait until the polling thread has ended, and with it the attempt that it may run."""
+        """Wait until the polling thread has ended, and with it the attempt that it may run, and the last end is written."""
         self._stopping.set()
         if self._poller.is_alive():
             self._poller.join()
+        self._await_settled()
 
     def wake(self) -> None:
         """Run jobs until there is none that fits; at once, if somebody else is at it."""
@@ -120,10 +122,21 @@ class Worker:
         if self._stopping.is_set():
             attempt.hand_back()
         try:
-            attempt.run()
+            attempt.work()
         finally:
             self._current = None
+        self._settle_behind(attempt)
         return True
+
+    def _settle_behind(self, attempt: Attempt) -> None:
+        """The next job need not wait until this one's end is written, only the next one's end: one is written at a time."""
+        self._await_settled()
+        self._settling = threading.Thread(target=attempt.settle, name="strop-settle")
+        self._settling.start()
+
+    def _await_settled(self) -> None:
+        if self._settling.is_alive():
+            self._settling.join()
 
     def _poll(self) -> None:
         quietly(self.wake)

@@ -1,10 +1,11 @@
 """One attempt at a job, from the claim to its end: stage, run the child, settle.
 
-Whatever goes wrong ends this attempt only: the worker goes on to the next job.
+Whatever goes wrong ends this attempt only: the worker goes on to the next job, and need not wait for `settle`.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,33 +54,54 @@ class Attempt:
     def __init__(self, claim: Claim, place: Workplace, claimed_at: float) -> None:
         self._claim, self._job, self._place = claim, claim.job, place
         self._watch = Watch(place.keeping, claim.job.id, claim.job.fence, place.patience, claimed_at)
+        self._held = ExitStack()
+        self._end: ChildEnd | Failed | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self._job.id}-{self._job.fence}"
 
     def hand_back(self) -> None:
         """The worker ends: save what there is and leave the job to another. From any thread."""
         self._watch.ask("hand_back")
 
     def run(self) -> None:
-        """Never raises for what befalls the job."""
-        name = f"{self._job.id}-{self._job.fence}"
-        with self._watch, self._place.scratch.attempt(name) as scratch:
+        self.work()
+        self.settle()
+
+    def work(self) -> None:
+        """Stage, and run the child to its end: the device is free then. The lease is kept until `settle`, which is due.
+
+        Raises for nothing that befalls the job.
+        """
+        with ExitStack() as opening:
+            opening.enter_context(self._watch)
+            scratch = opening.enter_context(self._place.scratch.attempt(self.name))
+            self._held = opening.pop_all()
+        try:
+            self._end = self._work(scratch)
+        except FenceLost:
+            self._watch.end("fence_lost")
+        except NotStaged as failure:
+            if self._watch.asked is None:
+                self._end = self._failed(failure.code, failure.message, failure.retry)
+        except (Unavailable, Damaged) as error:
+            self._end = self._failed(error.code, error.message, retry=True)
+        except Exception as error:
+            log.exception("%s: a fault of the worker's ended the attempt", self.name)
+            self._end = self._failed(
+                "internal_error", f"the worker failed: {type(error).__name__}: {error}", retry=True
+            )
+
+    def settle(self) -> None:
+        """Write how it ended and let go of the lease. Needs no device; from any thread, once."""
+        with self._held:
             try:
-                end: ChildEnd | Failed | None = self._work(scratch)
+                self._settle(self._end)
             except FenceLost:
-                self._watch.end("fence_lost")
-                end = None
-            except NotStaged as failure:
-                end = self._failed(failure.code, failure.message, failure.retry) if self._watch.asked is None else None
-            except (Unavailable, Damaged) as error:
-                end = self._failed(error.code, error.message, retry=True)
-            except Exception as error:
-                log.exception("%s: a fault of the worker's ended the attempt", name)
-                end = self._failed("internal_error", f"the worker failed: {type(error).__name__}: {error}", retry=True)
-            try:
-                self._settle(end)
-            except FenceLost:
-                log.warning("%s: the attempt no longer owns the job; nothing was written", name)
+                log.warning("%s: the attempt no longer owns the job; nothing was written", self.name)
             except Exception:
-                log.exception("%s: the attempt's end could not be written; the reaper will see to it", name)
+                log.exception("%s: the attempt's end could not be written; the reaper will see to it", self.name)
 
     @staticmethod
     def _failed(code: str, message: str, retry: bool) -> Failed:
