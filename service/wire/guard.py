@@ -42,13 +42,18 @@ class ForeignHost(PermissionDenied):
 
 @dataclass(frozen=True)
 class Guard:
-    """`app.add_middleware(Guard, key=…)`. Without a key: this machine only. `bounds`: path → bytes of its body."""
+    """`app.add_middleware(Guard, key=…)`. Without a key: this machine only. `bounds`: path → bytes of its body.
+
+    `statuses` and `respond` are those of `problems.install`, so that an app refuses in one shape at every depth.
+    """
 
     app: ASGIApp
     key: str | None
     links: Links | None = None
     public: Callable[[str], bool] = lambda path: path in PUBLIC or path.startswith(PUBLIC_PREFIXES)
     bounds: Mapping[str, int] = field(default_factory=dict)
+    statuses: problems.Statuses = field(default_factory=dict)
+    respond: problems.Respond = problems.respond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -81,12 +86,13 @@ class Guard:
         except StropError as error:
             if began:
                 raise
-            await refuse(problems.from_error(error, request_id))
+            table = {**problems.STATUSES, **self.statuses}
+            await refuse(problems.from_error(error, request_id, table, self.respond))
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"], extra={"request_id": request_id})
             if began:  # the status is out: cutting the connection is the only true answer left
                 raise
-            await refuse(problems.respond(problems.unexpected(request_id)))
+            await refuse(self.respond(problems.unexpected(request_id), None))
 
     def principal(self, scope: Scope, headers: Headers) -> Principal:
         """Who asks. Raises Unauthenticated; without a key, ForeignHost for what was not sent to this machine."""

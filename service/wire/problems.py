@@ -8,7 +8,8 @@ Unavailable 503 · FenceLost 409 · UnsupportedMediaType 415 · RangeNotSatisfia
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -82,31 +83,41 @@ class Problem(BaseModel):
     request_id: str = Field(description="Also in the header X-Request-ID; name it when you ask for help.")
 
 
-def install(app: FastAPI, statuses: Mapping[type[StropError], int] | None = None) -> None:
+Statuses: TypeAlias = Mapping[type[StropError], int]
+Respond: TypeAlias = Callable[[Problem, Mapping[str, str] | None], Response]
+"""Puts a problem and its headers into an HTTP answer."""
+
+
+def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse(problem.model_dump(), problem.status, dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI, statuses: Statuses | None = None, respond: Respond = respond) -> None:
     """Answer every error that an endpoint of `app` raises with a problem. `statuses` adds classes of the app's own."""
     table = {**STATUSES, **(statuses or {})}
 
     def strop_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, StropError)
-        return from_error(error, request_id(request), table)
+        return from_error(error, request_id(request), table, respond)
 
     def plain(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if isinstance(error.__cause__, StropError):  # FastAPI wraps what is raised while it reads a body
-            return from_error(error.__cause__, request_id(request), table)
+            return from_error(error.__cause__, request_id(request), table, respond)
         code, title = PLAIN.get(error.status_code, ("http_error", "The request was refused."))
         return respond(_problem(error.status_code, code, title, title, request_id(request)), error.headers)
 
     def unfit(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return from_error(InvalidRequest(errors=fields.of_parameters(error.errors())), request_id(request), table)
+        wrong = InvalidRequest(errors=fields.of_parameters(error.errors()))
+        return from_error(wrong, request_id(request), table, respond)
 
     app.add_exception_handler(StropError, strop_error)
     app.add_exception_handler(HTTPException, plain)
     app.add_exception_handler(RequestValidationError, unfit)
 
 
-def of(error: StropError, request_id: str, statuses: Mapping[type[StropError], int] = STATUSES) -> Problem:
+def of(error: StropError, request_id: str, statuses: Statuses = STATUSES) -> Problem:
     """The nearest class in `statuses` gives the status; a class without one is ours to mend, so it is a 500."""
     named = next((kind for kind in type(error).__mro__ if kind in statuses), None)
     if named is None:
@@ -124,19 +135,18 @@ def unexpected(request_id: str) -> Problem:
     return _problem(500, "internal_error", title, f"{title} The log has it under request {request_id}.", request_id)
 
 
-def from_error(error: StropError, request_id: str, statuses: Mapping[type[StropError], int] = STATUSES) -> Response:
+def from_error(
+    error: StropError, request_id: str, statuses: Statuses = STATUSES, respond: Respond = respond
+) -> Response:
+    problem = of(error, request_id, statuses)
     headers: dict[str, str] = {}
-    if isinstance(error, errors.Unauthenticated):
+    if problem.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="strop"'
     if isinstance(error, errors.Unavailable):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.size}"
-    return respond(of(error, request_id, statuses), headers)
-
-
-def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse(problem.model_dump(), problem.status, dict(headers or {}), media_type=MEDIA_TYPE)
+    return respond(problem, headers)
 
 
 def _problem(
