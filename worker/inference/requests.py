@@ -137,6 +137,8 @@ class Ticket:
 
     def __init__(self) -> None:
         self._future: Future[Drawn] = Future()
+        self.steps_done = 0
+        """Steps that the engine has taken for its samples, of count × steps; 0 while it waits. Read from any thread."""
 
     def result(self, timeout: float | None = None) -> Drawn:
         """Waits. Raises what the request failed with, CancelledError after `abort`, TimeoutError."""
