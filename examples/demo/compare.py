@@ -14,7 +14,8 @@ import numpy as np
 from rich.console import Console
 
 from examples.demo.measure import GRID, Judged, Setting, Wanted, judge, pool
-from examples.demo.statistics import break_even, search_equal, share
+from examples.demo.statistics import share
+from worker.evaluation.break_even import break_even, search_equal
 from worker.shapes.splits import prompts
 
 ROUNDS = 3

@@ -1,11 +1,11 @@
-"""The demo's arithmetic against brute force."""
+"""Best-of-N and break-even against brute force."""
 
 from itertools import combinations
 
 import numpy as np
 import pytest
 
-from examples.demo.statistics import best_of, break_even, search_equal
+from worker.evaluation.break_even import best_of, break_even, search_equal
 
 
 def brute(exact: np.ndarray, reward: np.ndarray, n: int) -> float:
