@@ -67,7 +67,12 @@ def steward(arguments: argparse.Namespace) -> int:
     stop = Event()
     for asked in (signal.SIGTERM, signal.SIGINT):
         signal.signal(asked, lambda *_: stop.set())
-    keep = Keep(chosen.keep_checkpoints_days * DAY, chosen.keep_events_days * DAY, chosen.keep_uploads_days * DAY)
+    keep = Keep(
+        checkpoints=chosen.keep_checkpoints_days * DAY,
+        events=chosen.keep_events_days * DAY,
+        uploads=chosen.keep_uploads_days * DAY,
+        drawn=chosen.keep_drawn_seconds,
+    )
     clock = partial(datetime.now, UTC)
     todo = chores(database, store, attempts, keep, clock, lease_seconds=chosen.lease_seconds)
     pulse = pulse_of(todo)

@@ -106,6 +106,22 @@ class Settings(BaseSettings):
     )
     threads: int = Field(default=1, ge=1, le=256, description="CPU threads of each child and of the engine.")
 
+    warm_bases: str = Field(
+        default="",
+        description="Base models that the inference endpoint loads and tries before it is ready, separated by commas.",
+    )
+    stuck_seconds: float = Field(
+        default=120.0,
+        ge=1,
+        le=3600,
+        description="Seconds without a step, while requests wait or run, after which the inference endpoint is not ready.",
+    )
+    safety_checker: str = Field(
+        default="",
+        pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$",
+        description="module:function that looks at each drawn picture before it is given out; empty: none does.",
+    )
+
     keep_last_checkpoints: int = Field(
         default=3,
         ge=2,
@@ -120,6 +136,12 @@ class Settings(BaseSettings):
     )
     keep_uploads_days: float = Field(
         default=2.0, ge=1, description="Stored files that no row names are removed after so many days; one at least."
+    )
+    keep_drawn_seconds: int = Field(
+        default=3600,
+        ge=60,
+        le=7 * 86_400,
+        description="Drawn pictures behind links, and answers of asynchronous requests, are kept for so many seconds.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Level of the logs.")
 
@@ -151,6 +173,10 @@ class Settings(BaseSettings):
                 "set a key of 16 characters or more, or bind 127.0.0.1"
             )
         return self
+
+    def warm(self) -> tuple[str, ...]:
+        """The base models to warm, each once."""
+        return tuple(dict.fromkeys(name for word in self.warm_bases.split(",") if (name := word.strip())))
 
     def labels(self) -> frozenset[str]:
         """The worker's labels, one by one."""

@@ -23,6 +23,15 @@ def new_file_id() -> FileId:
     return FileId("file_" + _ulid())
 
 
+def new_drawing_id() -> str:
+    """Of an asynchronous request for pictures."""
+    return "drawing_" + _ulid()
+
+
+def new_picture_id() -> str:
+    return "picture_" + _ulid()
+
+
 def _ulid() -> str:
     """48 bits of milliseconds, 80 bits of chance, as 26 characters of Crockford's base 32."""
     number = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)

@@ -35,6 +35,7 @@ class Keep:
     checkpoints: float = 7 * DAY
     events: float = 90 * DAY
     uploads: float = 2 * DAY
+    drawn: float = 3600.0
 
     def __post_init__(self) -> None:
         if self.uploads < DAY:

@@ -10,6 +10,7 @@ from time import monotonic
 from service.domain.errors import StropError
 from service.domain.ports import Clock, Database, Store
 from service.operations.attempts import Attempts
+from service.operations.drawn import remove_expired
 from service.operations.retention import Keep, Sweep, expire_checkpoints, for_a_while, trim_events
 from service.telemetry import Pulse
 
@@ -38,6 +39,7 @@ def chores(
         Chore("remove old checkpoints", 600.0, lambda: for_a_while(partial(expire_checkpoints, database, store, keep))),
         Chore("trim old events", 600.0, lambda: for_a_while(partial(trim_events, database, keep))),
         Chore("remove what no row names from the store", 600.0, sweep.turn),
+        Chore("remove drawn pictures whose time is over", 300.0, lambda: remove_expired(store, keep.drawn, clock)),
     )
 
 
