@@ -42,14 +42,14 @@ class Counter:
 
     def __init__(self, denoiser: nn.Module, decoder: nn.Module) -> None:
         self.total = Counts()
-        denoiser.register_forward_hook(self._denoised)
+        denoiser.register_forward_hook(self._denoised, with_kwargs=True)
         self.watch_decoder(decoder)
 
     def watch_decoder(self, decoder: nn.Module) -> None:
         decoder.register_forward_hook(self._decoded)
 
-    def _denoised(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        rows = len(inputs[0])
+    def _denoised(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        rows = len(inputs[0] if inputs else named["hidden_states"])  # as the pipelines of sd3 and flux hand them
         differentiable = (output if isinstance(output, Tensor) else output[0]).requires_grad
         self.total += Counts(nfe=rows, gradient_forwards=rows if differentiable else 0)
 

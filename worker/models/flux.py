@@ -36,14 +36,14 @@ class Flux(PipelineFamily):
         side = side_of(pipeline, resolution, pipeline.default_sample_size, PATCH)
         process = Flow(pipeline.scheduler.config, tokens=(side // PATCH) ** 2, own_sigmas=_sigmas)
         self.embedded_guidance = DEV_GUIDANCE if config.guidance_embeds else None
-        self._length = DEV_TOKENS if config.guidance_embeds else SCHNELL_TOKENS
-        readers = [clip_reader(pipeline.tokenizer), t5_reader(pipeline.tokenizer_2, self._length)]
+        self.text_length = DEV_TOKENS if config.guidance_embeds else SCHNELL_TOKENS
+        readers = [clip_reader(pipeline.tokenizer), t5_reader(pipeline.tokenizer_2, self.text_length)]
         super().__init__(pipeline, process, (config.in_channels // PATCH**2, side, side), readers)
         self._places = pipeline._prepare_latent_image_ids(1, side // PATCH, side // PATCH, self.device, self.dtype)
 
     def _encode(self, prompt: str) -> Row:
         """T5's rows [1, L, D], CLIP's pooled embedding [1, D]"""
-        text, pooled, _ = self.pipeline.encode_prompt(prompt, None, self.device, max_sequence_length=self._length)
+        text, pooled, _ = self.pipeline.encode_prompt(prompt, None, self.device, max_sequence_length=self.text_length)
         return {"encoder_hidden_states": text, "pooled_projections": pooled}
 
     def encode(self, prompts: Sequence[str], negatives: Sequence[str] | None = None) -> Conditions:
