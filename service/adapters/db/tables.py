@@ -2,7 +2,8 @@
 
 Three columns of `jobs` are set exactly while they mean something, and their partial indexes keep the claim, the reaper and
 the steward as cheap beside a million finished jobs as beside none: `not_before` while a job is queued, `lease_until` while
-an attempt owns it, `untrimmed_since` from its end until the steward has removed what it said of each step.
+an attempt owns it, `untrimmed_since` from its end until the steward has removed what it said of each step. So does
+`not_before` of `receipts`: while a receipt is still to be asked for.
 """
 
 from sqlalchemy import (
@@ -208,6 +209,47 @@ adapter_aliases = Table(
         ["tenant_id", "name", "version"],
         [adapter_versions.c.tenant_id, adapter_versions.c.name, adapter_versions.c.version],
     ),
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("created_at", Moment, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("not_before", Moment),
+    Column("error", Text),
+    Column("verdict", String(16)),
+    Column("sha256", String(64)),
+    Column("key_id", String(43)),
+    Column("file_fence", Integer),
+    Column("file_name", String(128)),
+    Column("signed_at", Moment),
+    ForeignKeyConstraint(
+        ["tenant_id", "name", "version"],
+        [adapter_versions.c.tenant_id, adapter_versions.c.name, adapter_versions.c.version],
+        ondelete="CASCADE",
+    ),
+    CheckConstraint("sha256 IS NULL OR not_before IS NULL", name="signed_is_not_asked_for"),
+)
+_pending = receipts.c.not_before.is_not(None)
+Index(
+    "ix_receipts_pending",
+    receipts.c.tenant_id,
+    receipts.c.created_at,
+    postgresql_where=_pending,
+    sqlite_where=_pending,
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("id", String(43), primary_key=True),
+    Column("public", String(64), nullable=False),
+    Column("created_at", Moment, nullable=False),
 )
 
 idempotency = Table(
