@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from service import settings, telemetry
 from service.adapters import catalogue, db, queue, storage
+from service.operations.adapters import Adapters
 from service.operations.artifacts import Artifacts
 from service.operations.files import Files
 from service.operations.jobs import Jobs
@@ -39,8 +40,11 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
     key = chosen.api_key.get_secret_value() if chosen.api_key else None
     link_key = chosen.link_key.get_secret_value() if chosen.link_key else None
     jobs, models = Jobs(database, queue.Doorbell(chosen.broker_url), known, store), Models(database, known)
+    adapters = Adapters(database)
     notifier = db.JobNotifier(database)
-    grpc_face = rpc.Face(rpc.Operations(jobs, models, Watching(jobs, notifier)), key, chosen.host, chosen.grpc_port)
+    grpc_face = rpc.Face(
+        rpc.Operations(jobs, models, adapters, Watching(jobs, notifier)), key, chosen.host, chosen.grpc_port
+    )
 
     def places() -> Places:
         return Places(
@@ -55,6 +59,7 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
         jobs=jobs,
         files=Files(database, store),
         models=models,
+        adapters=adapters,
         artifacts=Artifacts(database, store),
         links=Links(secret(link_key, key), lambda: datetime.now(UTC)),
         ready=database.ping,

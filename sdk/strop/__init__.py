@@ -30,6 +30,8 @@ from strop.errors import (
     Unavailable,
 )
 from strop.records import (
+    Adapter,
+    Alias,
     Artifact,
     Attempt,
     Certificate,
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from strop.client import Client
 
 __all__ = [
+    "Adapter",
+    "Alias",
     "Artifact",
     "Attempt",
     "Certificate",

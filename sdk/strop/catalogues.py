@@ -4,7 +4,7 @@ import builtins
 
 from strop.messages import plain
 from strop.reading import read
-from strop.records import Choice, Model
+from strop.records import Alias, Choice, Model
 from strop.rpc import Rpc
 from strop.v1 import models_pb2, rewards_pb2
 from strop.v1.models_pb2_grpc import ModelsStub
@@ -23,8 +23,35 @@ class Models:
         return [read(Model, plain(each)) for each in found.data]
 
     def get(self, name: str) -> Model:
-        """One model: a base model, an adapter (its newest version), or adapter@2. Raises NotFound."""
+        """One model: a base model, an adapter (its newest version), adapter@2 or adapter@alias. Raises NotFound.
+
+        Of an adapter, `adapter` has all versions and aliases of its name.
+        """
         return read(Model, plain(self._rpc.call(ModelsStub, "Get", models_pb2.ModelsGetRequest(name=name)).model))
+
+    def set_alias(
+        self,
+        name: str,
+        alias: str,
+        version: int,
+        *,
+        needs_receipt: bool | None = None,
+        idempotency_key: str | None = None,
+    ) -> Alias:
+        """Let `name@alias` mean that version of the adapter from now on, in one step.
+
+        needs_receipt: True lets it move only to versions whose receipt passed; None leaves that as it was. Raises NotFound,
+        InvalidRequest for what is no alias or no version, Conflict where a receipt is needed and missing.
+        """
+        request = models_pb2.ModelsSetAliasRequest(
+            name=name, alias=alias, version=version, needs_receipt=needs_receipt
+        )  # fmt: skip
+        return read(Alias, plain(self._rpc.change(ModelsStub, "SetAlias", request, idempotency_key).alias))
+
+    def delete_alias(self, name: str, alias: str, *, idempotency_key: str | None = None) -> None:
+        """Take an alias away; its version stays. Raises NotFound."""
+        request = models_pb2.ModelsDeleteAliasRequest(name=name, alias=alias)
+        self._rpc.change(ModelsStub, "DeleteAlias", request, idempotency_key)
 
 
 class Rewards:

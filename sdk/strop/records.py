@@ -148,10 +148,31 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Alias:
+    """Where an alias of an adapter points; `name` is adapter@alias. `needs_receipt`: only to versions whose receipt passed."""
+
+    name: str
+    alias: str
+    version: int
+    needs_receipt: bool = False
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """All that goes by one adapter's name; versions the newest first."""
+
+    name: str
+    versions: tuple[int, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A base model, or an adapter's version (name@version), which `images.generate` draws with.
 
-    `start_adapter`: the adapter that its training began with.
+    `start_adapter`: the adapter that its training began with. `aliases`: those that point to this version. `adapter`: of an
+    adapter that `get` was asked for.
     """
 
     name: str
@@ -167,6 +188,8 @@ class Model:
     job: str | None = None
     sha256: str | None = None
     start_adapter: str | None = None
+    aliases: tuple[str, ...] = ()
+    adapter: Adapter | None = None
     created_at: datetime | None = None
 
 

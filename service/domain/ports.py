@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from service.domain.adapters import AdapterVersion
+from service.domain.adapters import AdapterVersion, Alias, Which
 from service.domain.artifacts import Artifact, Kind
 from service.domain.files import File
 from service.domain.ids import Fence, FileId, JobId, TenantId
@@ -134,14 +134,35 @@ class FileWriter(FileReader, Protocol):
 
 
 class AdapterReader(Protocol):
-    def find(self, tenant: TenantId, name: str, version: int | None) -> AdapterVersion | None:
-        """The named version; None asks for the newest."""
+    def find(self, tenant: TenantId, name: str, which: Which) -> AdapterVersion | None:
+        """One version, by its number or by what an alias points to now; None asks for the newest. One snapshot."""
 
     def all(self, tenant: TenantId, limit: int) -> list[AdapterVersion]:
+        """Newest first; after the limit only those that an alias points to."""
+
+    def versions(self, tenant: TenantId, name: str) -> list[int]:
         """Newest first."""
+
+    def aliases(self, tenant: TenantId, name: str) -> list[Alias]:
+        """By their names."""
+
+    def living(self, digests: Collection[str]) -> set[tuple[TenantId, str]]:
+        """Whose adapters' files these digests are, of all tenants: a digest without a version is not among them."""
 
 
 class AdapterWriter(AdapterReader, Protocol):
+    def hold(self, tenant: TenantId, name: str) -> bool:
+        """Hold the name until the unit ends, against whoever moves its aliases, adds or deletes versions. False: no such."""
+
+    def hold_version(self, tenant: TenantId, name: str, version: int) -> bool:
+        """Keep a version from being deleted until the unit ends; whoever deletes it now is waited for. False: it is gone."""
+
+    def point(self, tenant: TenantId, name: str, alias: str, version: int, *, needs_receipt: bool) -> None:
+        """Write where a held name's alias points, whether it is there already or not."""
+
+    def unpoint(self, tenant: TenantId, name: str, alias: str) -> bool:
+        """Take an alias of a held name away. False: no such."""
+
     def publish(self, job: Held, base_model: str, file: Artifact, manifest: Artifact, reason: str) -> AdapterVersion:
         """Take the adapter's next version and end the held job as succeeded, with its manifest: job first, then adapter."""
 

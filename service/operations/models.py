@@ -1,13 +1,24 @@
-"""What callers may name: the operator's base models, and the tenant's adapters by version."""
+"""What callers may name: the operator's base models, and the tenant's adapters by version or alias."""
 
-from service.domain.adapters import AdapterVersion, parse_reference
+from dataclasses import dataclass
+
+from service.domain.adapters import AdapterVersion, Alias, parse_reference
 from service.domain.catalogue import BaseModelEntry, Catalogue
 from service.domain.errors import NotFound
-from service.domain.ports import Database
+from service.domain.ports import Database, ReadUnit
 from service.domain.principals import Principal
 
 MAX_LISTED = 1_000
-"""The newest adapter versions listed; older ones are still served by name."""
+"""The newest adapter versions listed, and those that aliases point to; older ones are still served by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A model, and of an adapter all versions of its name, the newest first, and all aliases."""
+
+    model: BaseModelEntry | AdapterVersion
+    versions: tuple[int, ...] = ()
+    aliases: tuple[Alias, ...] = ()
 
 
 class Models:
@@ -15,19 +26,30 @@ class Models:
         self._database, self._catalogue = database, catalogue
 
     def resolve(self, principal: Principal, name: str) -> BaseModelEntry | AdapterVersion:
-        """A base model; an adapter as `name@3`, or as `name`, which means its newest version. Raises NotFound."""
+        """A base model; an adapter as `name@3`, `name@alias`, or `name`, which means its newest version. Raises NotFound."""
         if name in self._catalogue.bases:
             return self._catalogue.bases[name]
-        reference = parse_reference(name)
-        if reference is not None:
-            with self._database.read() as unit:
-                found = unit.adapters.find(principal.tenant, *reference)
-            if found is not None:
-                return found
-        raise NotFound(f"there is no model {name[:128]!r}")
+        with self._database.read() as unit:
+            return self._found(unit, principal, name)
+
+    def show(self, principal: Principal, name: str) -> Shown:
+        """The same with what else goes by an adapter's name. Raises NotFound."""
+        if name in self._catalogue.bases:
+            return Shown(self._catalogue.bases[name])
+        with self._database.read() as unit:
+            found = self._found(unit, principal, name)
+            versions = unit.adapters.versions(found.tenant, found.name)
+            return Shown(found, tuple(versions), tuple(unit.adapters.aliases(found.tenant, found.name)))
 
     def list(self, principal: Principal) -> list[BaseModelEntry | AdapterVersion]:
         """Base models by name, then adapters, the newest first."""
         with self._database.read() as unit:
             adapters = unit.adapters.all(principal.tenant, MAX_LISTED)
         return [*(self._catalogue.bases[name] for name in sorted(self._catalogue.bases)), *adapters]
+
+    def _found(self, unit: ReadUnit, principal: Principal, name: str) -> AdapterVersion:
+        reference = parse_reference(name)
+        found = unit.adapters.find(principal.tenant, *reference) if reference else None
+        if found is None:
+            raise NotFound(f"there is no model {name[:128]!r}")
+        return found

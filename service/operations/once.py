@@ -27,15 +27,15 @@ class Keyed:
     digest: str
 
 
-def keyed(key: str | None, path: str, body: bytes = b"") -> Keyed | None:
-    """`path` as REST has it, whichever face was asked. Raises InvalidRequest for a key that is none."""
+def keyed(key: str | None, path: str, body: bytes = b"", *, method: str = "POST") -> Keyed | None:
+    """`method` and `path` as REST has them, whichever face was asked. Raises InvalidRequest for a key that is none."""
     if key is None:
         return None
     if not _KEY.fullmatch(key):
         remedy = "send 1 to 255 printable ASCII characters"
         wrong = FieldError(FIELD, "the key is empty, too long or not printable", remedy)
         raise InvalidRequest(wrong.message, errors=(wrong,), code="invalid_idempotency_key")
-    return Keyed(key, hashlib.sha256(f"POST {path}\n".encode() + body).hexdigest())
+    return Keyed(key, hashlib.sha256(f"{method} {path}\n".encode() + body).hexdigest())
 
 
 def known(database: Database, principal: Principal, request: Keyed | None) -> str | None:

@@ -9,6 +9,7 @@ from fastapi.security import HTTPBearer
 
 from service.domain.principals import Principal
 from service.operations import once
+from service.operations.adapters import Adapters
 from service.operations.artifacts import Artifacts
 from service.operations.files import Files
 from service.operations.jobs import Jobs
@@ -29,6 +30,7 @@ class Operations:
     jobs: Jobs
     files: Files
     models: Models
+    adapters: Adapters
     artifacts: Artifacts
     links: Links
     ready: Callable[[], None]
@@ -62,7 +64,7 @@ IdempotencyKey: TypeAlias = Annotated[
 
 async def _keyed(request: Request, key: IdempotencyKey = None) -> once.Keyed | None:
     """The key with the digest of the very bytes that were sent. For bodies in JSON or none; a form has been read by now."""
-    return once.keyed(key, request.url.path, await request.body())
+    return once.keyed(key, request.url.path, await request.body(), method=request.method)
 
 
 Keyed: TypeAlias = Annotated[once.Keyed | None, Depends(_keyed)]

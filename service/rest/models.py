@@ -2,15 +2,26 @@
 
 from typing import Annotated
 
-from fastapi import Path
+from fastapi import Path, Response
 
+from service.domain.adapters import ALIAS, AliasRequest
 from service.domain.methods import METHODS
 from service.domain.rewards import REWARDS
-from service.rest.asking import Ask, Asker, refusals, router
+from service.rest.asking import Ask, Asker, Keyed, marked, refusals, router
 from service.wire import shapes
 from service.wire.queries import MAX_MODEL_NAME
 
 models = router("models")
+_MADE = {"description": "The alias is new.", "model": shapes.Alias}
+
+
+Name = Annotated[str, Path(description="The adapter's name.")]
+AliasName = Annotated[
+    str,
+    Path(
+        description="The alias.", json_schema_extra={"pattern": ALIAS}
+    ),  # checked by the operation, for every face alike
+]
 
 
 @models.get("/models", responses=refusals(503))
@@ -22,13 +33,37 @@ def list_models(ask: Ask, asker: Asker) -> shapes.List[shapes.Model]:
 @models.get("/models/{name}", responses=refusals(404, 503))
 def get_model(
     name: Annotated[
-        str, Path(max_length=MAX_MODEL_NAME, description="A base model, an adapter (its newest version), adapter@2.")
+        str,
+        Path(
+            max_length=MAX_MODEL_NAME,
+            description="A base model, an adapter (its newest version), adapter@2, adapter@alias.",
+        ),
     ],
     ask: Ask,
     asker: Asker,
 ) -> shapes.Model:
-    """One model by its name."""
-    return shapes.Model.of(ask.models.resolve(asker, name))
+    """One model by its name; of an adapter also all its versions and aliases."""
+    return shapes.Model.shown(ask.models.show(asker, name))
+
+
+@models.put("/models/{name}/aliases/{alias}", responses={201: _MADE, **refusals(404, 409, 413, 415, 422, 503)})
+def set_alias(
+    *, name: Name, alias: AliasName, body: AliasRequest, response: Response, ask: Ask, asker: Asker, keyed: Keyed
+) -> shapes.Alias:
+    """Let adapter@alias mean that version from now on, in one step: readers see the version before or this one."""
+    moved = ask.adapters.put_alias(asker, name, alias, body, keyed)
+    if moved.created:
+        response.status_code = 201
+    return shapes.Alias.of(marked(response, moved.alias, moved.replayed))
+
+
+@models.delete("/models/{name}/aliases/{alias}", responses=refusals(404, 422, 503))
+def delete_alias(
+    *, name: Name, alias: AliasName, response: Response, ask: Ask, asker: Asker, keyed: Keyed
+) -> shapes.Deleted:
+    """Take an alias away; its version stays."""
+    gone = shapes.Deleted(object="alias", name=f"{name}@{alias}")
+    return marked(response, gone, ask.adapters.delete_alias(asker, name, alias, keyed))
 
 
 @models.get("/rewards", responses=refusals())

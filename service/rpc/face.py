@@ -9,6 +9,7 @@ from grpc_health.v1 import health, health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from strop.v1 import jobs_pb2, jobs_pb2_grpc, models_pb2, models_pb2_grpc, rewards_pb2, rewards_pb2_grpc
 
+from service.operations.adapters import Adapters
 from service.operations.jobs import Jobs
 from service.operations.models import Models
 from service.operations.watching import Watching
@@ -39,6 +40,7 @@ class Operations:
 
     jobs: Jobs
     models: Models
+    adapters: Adapters
     watching: Watching
 
 
@@ -55,7 +57,9 @@ class Face:
         """Until the block ends; then no new call is taken, and running ones get GRACE_SECONDS."""
         server = grpc.aio.server(interceptors=[Guard(self._key)], options=OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
         jobs_pb2_grpc.add_JobsServicer_to_server(jobs.Jobs(self._operations.jobs, self._operations.watching), server)  # type: ignore[no-untyped-call]
-        models_pb2_grpc.add_ModelsServicer_to_server(models.Models(self._operations.models), server)  # type: ignore[no-untyped-call]
+        models_pb2_grpc.add_ModelsServicer_to_server(
+            models.Models(self._operations.models, self._operations.adapters), server
+        )  # type: ignore[no-untyped-call]
         rewards_pb2_grpc.add_RewardsServicer_to_server(models.Rewards(), server)  # type: ignore[no-untyped-call]
         said = health.aio.HealthServicer()
         add_HealthServicer_to_server(said, server)

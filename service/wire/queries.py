@@ -4,11 +4,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from service.domain.adapters import MAX_REFERENCE
 from service.domain.errors import InvalidRequest
 from service.domain.jobs import Kind, State
 from service.wire import fields
 
-MAX_MODEL_NAME = 96
+MAX_MODEL_NAME = MAX_REFERENCE
 Query = TypeVar("Query", bound=BaseModel)
 
 
@@ -29,7 +30,7 @@ class EventsQuery(BaseModel):
 
 
 class ModelQuery(BaseModel):
-    name: str = Field(max_length=MAX_MODEL_NAME, description="A base model, an adapter, adapter@2.")
+    name: str = Field(max_length=MAX_MODEL_NAME, description="A base model, an adapter, adapter@2, adapter@alias.")
 
 
 def read(query: type[Query], given: dict[str, Any]) -> Query:

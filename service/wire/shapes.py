@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, PlainSerializer, RootModel
 
-from service.domain import artifacts, files, jobs
+from service.domain import adapters, artifacts, files, jobs
 from service.domain.adapters import AdapterVersion
 from service.domain.artifacts import Kind
 from service.domain.catalogue import BaseModelEntry
 from service.domain.files import FileKind
 from service.domain.jobs import State
 from service.domain.pages import Page
+from service.operations.models import Shown
 
 Item = TypeVar("Item", bound=BaseModel)
 Row = TypeVar("Row")
@@ -241,6 +242,48 @@ class Choice(BaseModel):
     json_schema: dict[str, Any] = Field(serialization_alias="schema", description="JSON Schema: bounds and defaults.")
 
 
+class AdapterAlias(BaseModel):
+    """Where an alias of an adapter points."""
+
+    name: str = Field(description="adapter@alias, as `model` and `start_adapter` take it.")
+    alias: str
+    version: int
+    needs_receipt: bool = Field(description="True: it moves only to versions whose receipt passed.")
+    updated_at: Moment
+
+    @classmethod
+    def of(cls, alias: adapters.Alias) -> Self:
+        return cls(
+            name=alias.reference,
+            alias=alias.alias,
+            version=alias.version,
+            needs_receipt=alias.needs_receipt,
+            updated_at=alias.updated_at,
+        )
+
+
+class Alias(AdapterAlias):
+    """An alias of an adapter."""
+
+    object: Literal["alias"] = "alias"
+
+
+class Adapter(BaseModel):
+    """All that goes by one adapter's name."""
+
+    name: str
+    versions: list[int] = Field(description="The newest first. A deleted version's number is not used again.")
+    aliases: list[AdapterAlias]
+
+
+class Deleted(BaseModel):
+    """What is not there any more."""
+
+    object: Literal["model", "alias"]
+    name: str
+    deleted: Literal[True] = True
+
+
 class Model(BaseModel):
     """Something that `base_model` may name (kind base), or an adapter's version, which inference draws with."""
 
@@ -260,7 +303,20 @@ class Model(BaseModel):
     start_adapter: str | None = Field(
         default=None, description="The adapter, name@version, that its training began with; null: with nothing."
     )
+    aliases: list[str] = Field(default_factory=list, description="The aliases that point to this version.")
+    adapter: Adapter | None = Field(
+        default=None, description="Of an adapter asked for by its name: all its versions and aliases; null in lists."
+    )
     created_at: Moment | None = None
+
+    @classmethod
+    def shown(cls, shown: Shown) -> "Model":
+        model = cls.of(shown.model)
+        if isinstance(shown.model, BaseModelEntry):
+            return model
+        aliases = [AdapterAlias.of(each) for each in shown.aliases]
+        whole = Adapter(name=shown.model.name, versions=list(shown.versions), aliases=aliases)
+        return model.model_copy(update={"adapter": whole})
 
     @classmethod
     def of(cls, model: BaseModelEntry | AdapterVersion) -> "Model":
@@ -273,6 +329,7 @@ class Model(BaseModel):
             job=model.job,
             sha256=model.file.sha256,
             start_adapter=model.start,
+            aliases=list(model.aliases),
             created_at=model.created_at,
         )
 

@@ -9,7 +9,7 @@ import strop
 
 def test_the_names() -> None:
     assert sorted(strop.__all__) == strop.__all__ == [
-        "Artifact", "Attempt", "Certificate", "Choice", "Client", "Conflict", "Damaged", "Event", "FieldError", "File", "Image",
+        "Adapter", "Alias", "Artifact", "Attempt", "Certificate", "Choice", "Client", "Conflict", "Damaged", "Event", "FieldError", "File", "Image",
         "InvalidRequest", "Job", "JobCancelled", "JobEnded", "JobError", "JobFailed", "Model", "NotFound",
         "PermissionDenied", "Progress", "RateLimited", "State", "StropError", "TooLarge", "Unauthenticated",
         "Unavailable",
@@ -28,7 +28,7 @@ def test_the_verbs_of_a_client() -> None:
         "jobs": [
             "cancel", "certificate", "clone", "create", "get", "list", "pause", "resume", "retry", "wait", "watch",
         ],
-        "models": ["get", "list"],
+        "models": ["delete_alias", "get", "list", "set_alias"],
         "rewards": ["list"],
         "methods": ["list"],
         "files": ["upload"],

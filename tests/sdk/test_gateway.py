@@ -1,5 +1,6 @@
 """The client against the real gateway: create, list, get, watch, wait, cancel, files, artifacts, models."""
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from itertools import islice
@@ -245,12 +246,34 @@ def test_models_rewards_and_methods_say_what_a_job_may_name(
     gateway.begun(client, adapter_name="named").succeed(tmp_path)
     models = {model.name: model for model in client.models.list()}
     assert (models["shapes"].kind, models["shapes"].guidance_scale, models["named@1"].kind) == ("base", 2.0, "adapter")
-    assert client.models.get("named") == models["named@1"]
+    found = client.models.get("named")
+    assert found.adapter == strop.Adapter("named", (1,))
+    assert dataclasses.replace(found, adapter=None) == models["named@1"]
     with pytest.raises(strop.NotFound):
         client.models.get("nobody")
     rewards = {reward.type: reward for reward in client.rewards.list()}
     assert "model" in rewards["clip"].schema["properties"]
     assert [method.type for method in client.methods.list()][:2] == ["sharpening-rlhf", "sharpening-sft"]
+
+
+def test_an_alias_is_set_moved_drawn_from_and_taken_away(
+    gateway: Gateway, client: strop.Client, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        gateway.begun(client, adapter_name="aliased").succeed(tmp_path)
+    assert client.models.set_alias("aliased", "stable", 1).name == "aliased@stable"
+    assert client.models.get("aliased@stable").name == "aliased@1"
+    moved = client.models.set_alias("aliased", "stable", 2)
+    found = client.models.get("aliased")
+    assert found.adapter == strop.Adapter("aliased", (2, 1), (moved,))
+    assert (found.aliases, moved.needs_receipt) == (("stable",), False)
+    with pytest.raises(strop.InvalidRequest, match="no aliased@3") as refused:
+        client.models.set_alias("aliased", "stable", 3)
+    assert refused.value.errors[0].remedy == "name one of its versions: 2, 1"
+    client.models.delete_alias("aliased", "stable", idempotency_key="once-and-again")
+    client.models.delete_alias("aliased", "stable", idempotency_key="once-and-again")
+    with pytest.raises(strop.NotFound):
+        client.models.get("aliased@stable")
 
 
 @pytest.mark.parametrize("key", [None, "wrong-key-of-sixteen"])

@@ -27,7 +27,7 @@ UTF_8 = "a message's strings are UTF-8"
 
 @dataclass(frozen=True)
 class Refusal:
-    """`verb` create: `given` changes a good body, and `...` takes a field out. `path` "": no field is to blame."""
+    """`verb` create: `given` changes a good body; here and in an alias `...` takes a field out. `path` "": no field is to blame."""
 
     verb: str
     given: dict[str, Any]
@@ -42,6 +42,13 @@ class Refusal:
 
 def create(given: dict[str, Any], code: str, path: str, remedy: str, not_grpc: str = "") -> Refusal:
     return Refusal("create", given, code, path, remedy, not_grpc)
+
+
+def alias(
+    given: dict[str, Any], code: str, path: str = "", remedy: str = "", not_grpc: str = "", **more: Any
+) -> Refusal:
+    whole = {"name": "red", "alias": "stable", "version": 1, **given}
+    return Refusal("alias", whole, code, path, remedy, not_grpc, **more)
 
 
 def unfit_key(key: str) -> Refusal:
@@ -181,7 +188,19 @@ REFUSALS: dict[str, Refusal] = {
     "an over-long cursor": Refusal("list", {"cursor": "x" * 513}, INVALID, "cursor", "send at most 512 characters"),
     "an unknown state": Refusal("list", {"state": "sleeping"}, INVALID, "state", "choose queued, running"),
     "an unknown model": Refusal("model", {"name": "nothing"}, "not_found", status=404),
-    "an over-long model's name": Refusal("model", {"name": "x" * 97}, INVALID, "name", "send at most 96 characters"),
+    "an over-long model's name": Refusal("model", {"name": "x" * 98}, INVALID, "name", "send at most 97 characters"),
+    "an alias of an unknown adapter": alias({"name": "nothing"}, "not_found", status=404),
+    "an alias of a base model": alias({"name": "shapes"}, "not_found", status=404),
+    "an alias of a version": alias({"name": "red@1"}, "not_found", status=404),
+    "an alias of digits": alias({"alias": "12"}, "invalid_alias", "alias", "use 1 to 32 lower-case letters, digits and -"),
+    "an alias of capitals": alias({"alias": "Stable"}, "invalid_alias", "alias", "use 1 to 32"),
+    "an over-long alias": alias({"alias": "x" * 33}, "invalid_alias", "alias", "use 1 to 32"),
+    "an alias to no version": alias({"version": ...}, INVALID, "version", "add it: The adapter's version"),
+    "an alias to version 0": alias({"version": 0}, INVALID, "version", "send a whole number, 1 or more"),
+    "an alias to a version as text": alias({"version": "1"}, INVALID, "version", "send a whole number", TYPED),
+    "an alias with an unknown field": alias({"force": True}, INVALID, "force", "remove it", NO_FIELD),
+    "taking away an unknown alias": Refusal("delete_alias", {"name": "red", "alias": "stable"}, "not_found", status=404),
+    "taking away what is no alias": Refusal("delete_alias", {"name": "red", "alias": "1"}, "invalid_alias", "alias", "use 1 to 32"),
     "no key": Refusal("list", {}, "unauthenticated", status=401, key=None),
     "a wrong key": Refusal("list", {}, "unauthenticated", status=401, key=KEY[:-1]),
     "a wrong key, and a job that is not there": Refusal("get", {"id": NO_JOB}, "unauthenticated", status=401, key="x" * 16),

@@ -17,7 +17,7 @@ NOUNS: Mapping[str, tuple[str, Verb | Mapping[str, Verb]]] = {
     "jobs": ("sharpening jobs", jobs.VERBS),
     "files": ("prompts that jobs name", files.VERBS),
     "images": ("pictures from the inference endpoint", images.VERBS),
-    "models": (models.VERB.help, models.VERB),
+    "models": ("base models and adapters", models.VERBS),
     "rewards": (choices.REWARDS.help, choices.REWARDS),
     "methods": (choices.METHODS.help, choices.METHODS),
 }

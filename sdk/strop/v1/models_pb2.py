@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from strop.v1 import choices_pb2 as strop_dot_v1_dot_choices__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15strop/v1/models.proto\x12\x08strop.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16strop/v1/choices.proto\"\x13\n\x11ModelsListRequest\"3\n\x12ModelsListResponse\x12\x1d\n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\x0f.strop.v1.Model\" \n\x10ModelsGetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x11ModelsGetResponse\x12\x1e\n\x05model\x18\x01 \x01(\x0b\x32\x0f.strop.v1.Model\"\x14\n\x12ListMethodsRequest\"5\n\x13ListMethodsResponse\x12\x1e\n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\x10.strop.v1.Choice\"\xf1\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x12\n\nbase_model\x18\x03 \x01(\t\x12\x13\n\x06\x66\x61mily\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x17\n\nresolution\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12 \n\x13num_inference_steps\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12\x15\n\x08revision\x18\x08 \x01(\tH\x04\x88\x01\x01\x12\x14\n\x07licence\x18\t \x01(\tH\x05\x88\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\n \x01(\tH\x06\x88\x01\x01\x12\x10\n\x03job\x18\x0b \x01(\tH\x07\x88\x01\x01\x12\x13\n\x06sha256\x18\x0c \x01(\tH\x08\x88\x01\x01\x12.\n\ncreated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\rstart_adapter\x18\x0e \x01(\tH\t\x88\x01\x01\x42\t\n\x07_familyB\r\n\x0b_resolutionB\x16\n\x14_num_inference_stepsB\x11\n\x0f_guidance_scaleB\x0b\n\t_revisionB\n\n\x08_licenceB\x0e\n\x0c_descriptionB\x06\n\x04_jobB\t\n\x07_sha256B\x10\n\x0e_start_adapter2\xd7\x01\n\x06Models\x12\x41\n\x04List\x12\x1b.strop.v1.ModelsListRequest\x1a\x1c.strop.v1.ModelsListResponse\x12>\n\x03Get\x12\x1a.strop.v1.ModelsGetRequest\x1a\x1b.strop.v1.ModelsGetResponse\x12J\n\x0bListMethods\x12\x1c.strop.v1.ListMethodsRequest\x1a\x1d.strop.v1.ListMethodsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15strop/v1/models.proto\x12\x08strop.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16strop/v1/choices.proto\"\x13\n\x11ModelsListRequest\"3\n\x12ModelsListResponse\x12\x1d\n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\x0f.strop.v1.Model\" \n\x10ModelsGetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x11ModelsGetResponse\x12\x1e\n\x05model\x18\x01 \x01(\x0b\x32\x0f.strop.v1.Model\"\x84\x01\n\x15ModelsSetAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rneeds_receipt\x18\x04 \x01(\x08H\x01\x88\x01\x01\x42\n\n\x08_versionB\x10\n\x0e_needs_receipt\"[\n\x16ModelsSetAliasResponse\x12\x1e\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x0f.strop.v1.Alias\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"7\n\x18ModelsDeleteAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\"-\n\x19ModelsDeleteAliasResponse\x12\x10\n\x08replayed\x18\x01 \x01(\x08\"\x14\n\x12ListMethodsRequest\"5\n\x13ListMethodsResponse\x12\x1e\n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\x10.strop.v1.Choice\"\xa6\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x12\n\nbase_model\x18\x03 \x01(\t\x12\x13\n\x06\x66\x61mily\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x17\n\nresolution\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12 \n\x13num_inference_steps\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12\x15\n\x08revision\x18\x08 \x01(\tH\x04\x88\x01\x01\x12\x14\n\x07licence\x18\t \x01(\tH\x05\x88\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\n \x01(\tH\x06\x88\x01\x01\x12\x10\n\x03job\x18\x0b \x01(\tH\x07\x88\x01\x01\x12\x13\n\x06sha256\x18\x0c \x01(\tH\x08\x88\x01\x01\x12.\n\ncreated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\rstart_adapter\x18\x0e \x01(\tH\t\x88\x01\x01\x12\x0f\n\x07\x61liases\x18\x0f \x03(\t\x12\"\n\x07\x61\x64\x61pter\x18\x10 \x01(\x0b\x32\x11.strop.v1.AdapterB\t\n\x07_familyB\r\n\x0b_resolutionB\x16\n\x14_num_inference_stepsB\x11\n\x0f_guidance_scaleB\x0b\n\t_revisionB\n\n\x08_licenceB\x0e\n\x0c_descriptionB\x06\n\x04_jobB\t\n\x07_sha256B\x10\n\x0e_start_adapter\"K\n\x07\x41\x64\x61pter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08versions\x18\x02 \x03(\x03\x12 \n\x07\x61liases\x18\x03 \x03(\x0b\x32\x0f.strop.v1.Alias\"|\n\x05\x41lias\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x15\n\rneeds_receipt\x18\x04 \x01(\x08\x12.\n\nupdated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xfe\x02\n\x06Models\x12\x41\n\x04List\x12\x1b.strop.v1.ModelsListRequest\x1a\x1c.strop.v1.ModelsListResponse\x12>\n\x03Get\x12\x1a.strop.v1.ModelsGetRequest\x1a\x1b.strop.v1.ModelsGetResponse\x12M\n\x08SetAlias\x12\x1f.strop.v1.ModelsSetAliasRequest\x1a .strop.v1.ModelsSetAliasResponse\x12V\n\x0b\x44\x65leteAlias\x12\".strop.v1.ModelsDeleteAliasRequest\x1a#.strop.v1.ModelsDeleteAliasResponse\x12J\n\x0bListMethods\x12\x1c.strop.v1.ListMethodsRequest\x1a\x1d.strop.v1.ListMethodsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,12 +41,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSGETREQUEST']._serialized_end=198
   _globals['_MODELSGETRESPONSE']._serialized_start=200
   _globals['_MODELSGETRESPONSE']._serialized_end=251
-  _globals['_LISTMETHODSREQUEST']._serialized_start=253
-  _globals['_LISTMETHODSREQUEST']._serialized_end=273
-  _globals['_LISTMETHODSRESPONSE']._serialized_start=275
-  _globals['_LISTMETHODSRESPONSE']._serialized_end=328
-  _globals['_MODEL']._serialized_start=331
-  _globals['_MODEL']._serialized_end=828
-  _globals['_MODELS']._serialized_start=831
-  _globals['_MODELS']._serialized_end=1046
+  _globals['_MODELSSETALIASREQUEST']._serialized_start=254
+  _globals['_MODELSSETALIASREQUEST']._serialized_end=386
+  _globals['_MODELSSETALIASRESPONSE']._serialized_start=388
+  _globals['_MODELSSETALIASRESPONSE']._serialized_end=479
+  _globals['_MODELSDELETEALIASREQUEST']._serialized_start=481
+  _globals['_MODELSDELETEALIASREQUEST']._serialized_end=536
+  _globals['_MODELSDELETEALIASRESPONSE']._serialized_start=538
+  _globals['_MODELSDELETEALIASRESPONSE']._serialized_end=583
+  _globals['_LISTMETHODSREQUEST']._serialized_start=585
+  _globals['_LISTMETHODSREQUEST']._serialized_end=605
+  _globals['_LISTMETHODSRESPONSE']._serialized_start=607
+  _globals['_LISTMETHODSRESPONSE']._serialized_end=660
+  _globals['_MODEL']._serialized_start=663
+  _globals['_MODEL']._serialized_end=1213
+  _globals['_ADAPTER']._serialized_start=1215
+  _globals['_ADAPTER']._serialized_end=1290
+  _globals['_ALIAS']._serialized_start=1292
+  _globals['_ALIAS']._serialized_end=1416
+  _globals['_MODELS']._serialized_start=1419
+  _globals['_MODELS']._serialized_end=1801
 # @@protoc_insertion_point(module_scope)

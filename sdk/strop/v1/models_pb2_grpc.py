@@ -45,6 +45,16 @@ class ModelsStub:
                 request_serializer=strop_dot_v1_dot_models__pb2.ModelsGetRequest.SerializeToString,
                 response_deserializer=strop_dot_v1_dot_models__pb2.ModelsGetResponse.FromString,
                 _registered_method=True)
+        self.SetAlias = channel.unary_unary(
+                '/strop.v1.Models/SetAlias',
+                request_serializer=strop_dot_v1_dot_models__pb2.ModelsSetAliasRequest.SerializeToString,
+                response_deserializer=strop_dot_v1_dot_models__pb2.ModelsSetAliasResponse.FromString,
+                _registered_method=True)
+        self.DeleteAlias = channel.unary_unary(
+                '/strop.v1.Models/DeleteAlias',
+                request_serializer=strop_dot_v1_dot_models__pb2.ModelsDeleteAliasRequest.SerializeToString,
+                response_deserializer=strop_dot_v1_dot_models__pb2.ModelsDeleteAliasResponse.FromString,
+                _registered_method=True)
         self.ListMethods = channel.unary_unary(
                 '/strop.v1.Models/ListMethods',
                 request_serializer=strop_dot_v1_dot_models__pb2.ListMethodsRequest.SerializeToString,
@@ -64,7 +74,21 @@ class ModelsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Get(self, request, context):
-        """One model: a base model, an adapter (its newest version), or adapter@2.
+        """One model: a base model, an adapter (its newest version), adapter@2 or adapter@alias; with all that goes by its name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetAlias(self, request, context):
+        """Let adapter@alias mean that version from now on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAlias(self, request, context):
+        """Take an alias away; its version stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,6 +113,16 @@ def add_ModelsServicer_to_server(servicer, server):
                     servicer.Get,
                     request_deserializer=strop_dot_v1_dot_models__pb2.ModelsGetRequest.FromString,
                     response_serializer=strop_dot_v1_dot_models__pb2.ModelsGetResponse.SerializeToString,
+            ),
+            'SetAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAlias,
+                    request_deserializer=strop_dot_v1_dot_models__pb2.ModelsSetAliasRequest.FromString,
+                    response_serializer=strop_dot_v1_dot_models__pb2.ModelsSetAliasResponse.SerializeToString,
+            ),
+            'DeleteAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAlias,
+                    request_deserializer=strop_dot_v1_dot_models__pb2.ModelsDeleteAliasRequest.FromString,
+                    response_serializer=strop_dot_v1_dot_models__pb2.ModelsDeleteAliasResponse.SerializeToString,
             ),
             'ListMethods': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMethods,
@@ -151,6 +185,60 @@ class Models:
             '/strop.v1.Models/Get',
             strop_dot_v1_dot_models__pb2.ModelsGetRequest.SerializeToString,
             strop_dot_v1_dot_models__pb2.ModelsGetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strop.v1.Models/SetAlias',
+            strop_dot_v1_dot_models__pb2.ModelsSetAliasRequest.SerializeToString,
+            strop_dot_v1_dot_models__pb2.ModelsSetAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strop.v1.Models/DeleteAlias',
+            strop_dot_v1_dot_models__pb2.ModelsDeleteAliasRequest.SerializeToString,
+            strop_dot_v1_dot_models__pb2.ModelsDeleteAliasResponse.FromString,
             options,
             channel_credentials,
             insecure,

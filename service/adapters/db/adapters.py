@@ -1,15 +1,16 @@
 """Adapters and their versions."""
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, insert, select, update
+from sqlalchemy import Connection, Row, Select, and_, delete, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.adapters.db.artifacts import read_artifact
-from service.adapters.db.tables import adapter_versions, adapters, artifacts, jobs
+from service.adapters.db.tables import adapter_aliases, adapter_versions, adapters, artifacts, jobs
 from service.adapters.db.types import Now
-from service.domain.adapters import AdapterVersion
-from service.domain.artifacts import Artifact
+from service.domain.adapters import AdapterVersion, Alias, Which
+from service.domain.artifacts import Artifact, Kind
 from service.domain.ids import JobId, TenantId
 from service.domain.jobs import State
 from service.domain.ports import Held
@@ -19,20 +20,68 @@ class AdapterRows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def find(self, tenant: TenantId, name: str, version: int | None) -> AdapterVersion | None:
+    def find(self, tenant: TenantId, name: str, which: Which) -> AdapterVersion | None:
         named = _versions().where(adapter_versions.c.tenant_id == tenant, adapter_versions.c.name == name)
-        if version is not None:
-            named = named.where(adapter_versions.c.version == version)
+        if isinstance(which, str):
+            pointed = select(adapter_aliases.c.version).where(*_named(tenant, name), adapter_aliases.c.alias == which)
+            named = named.where(adapter_versions.c.version == pointed.scalar_subquery())
+        elif which is not None:
+            named = named.where(adapter_versions.c.version == which)
         row = self._connection.execute(named.order_by(adapter_versions.c.version.desc()).limit(1)).one_or_none()
-        return _version(row) if row else None
+        if row is None:
+            return None
+        return _version(row, (each.alias for each in self.aliases(tenant, name) if each.version == row.version))
 
     def all(self, tenant: TenantId, limit: int) -> list[AdapterVersion]:
         newest = adapter_versions.c.created_at.desc(), adapter_versions.c.job_id.desc()
-        theirs = _versions().where(adapter_versions.c.tenant_id == tenant).order_by(*newest).limit(limit)
-        return [_version(row) for row in self._connection.execute(theirs)]
+        theirs = _versions().where(adapter_versions.c.tenant_id == tenant).order_by(*newest)
+        aliases: dict[tuple[str, int], list[str]] = {}
+        for row in self._connection.execute(select(adapter_aliases).where(adapter_aliases.c.tenant_id == tenant)):
+            aliases.setdefault((row.name, row.version), []).append(row.alias)
+        rows = list(self._connection.execute(theirs.limit(limit)))
+        if len(rows) == limit and aliases:
+            listed = {(row.adapter, row.version) for row in rows}
+            older = theirs.where(exists().where(_POINTS))
+            rows += [row for row in self._connection.execute(older) if (row.adapter, row.version) not in listed]
+        return [_version(row, aliases.get((row.adapter, row.version), ())) for row in rows]
+
+    def versions(self, tenant: TenantId, name: str) -> list[int]:
+        theirs = adapter_versions.c.tenant_id == tenant, adapter_versions.c.name == name
+        newest = select(adapter_versions.c.version).where(*theirs).order_by(adapter_versions.c.version.desc())
+        return list(self._connection.scalars(newest))
+
+    def aliases(self, tenant: TenantId, name: str) -> list[Alias]:
+        theirs = select(adapter_aliases).where(*_named(tenant, name)).order_by(adapter_aliases.c.alias)
+        return [_alias(row) for row in self._connection.execute(theirs)]
+
+    def living(self, digests: Collection[str]) -> set[tuple[TenantId, str]]:
+        of_version = select(adapter_versions.c.tenant_id, artifacts.c.sha256).join(artifacts, _ITS_FILE)
+        named = of_version.where(artifacts.c.kind == Kind.ADAPTER, artifacts.c.sha256.in_(digests))
+        return {(TenantId(row.tenant_id), row.sha256) for row in self._connection.execute(named)}
 
 
 class AdapterWrites(AdapterRows):
+    def hold(self, tenant: TenantId, name: str) -> bool:
+        named = select(adapters.c.name).where(adapters.c.tenant_id == tenant, adapters.c.name == name)
+        return self._connection.execute(named.with_for_update()).one_or_none() is not None
+
+    def hold_version(self, tenant: TenantId, name: str, version: int) -> bool:
+        of = adapter_versions.c
+        named = select(of.version).where(of.tenant_id == tenant, of.name == name, of.version == version)
+        return self._connection.execute(named.with_for_update(read=True, key_share=True)).one_or_none() is not None
+
+    def point(self, tenant: TenantId, name: str, alias: str, version: int, *, needs_receipt: bool) -> None:
+        whole = {"version": version, "needs_receipt": needs_receipt, "updated_at": Now()}
+        itself = {"tenant_id": tenant, "name": name, "alias": alias}
+        make = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
+        first = make(adapter_aliases).values(**itself, **whole)
+        key = [adapter_aliases.c[column] for column in itself]
+        self._connection.execute(first.on_conflict_do_update(index_elements=key, set_=whole))
+
+    def unpoint(self, tenant: TenantId, name: str, alias: str) -> bool:
+        gone = delete(adapter_aliases).where(*_named(tenant, name), adapter_aliases.c.alias == alias)
+        return self._connection.execute(gone).rowcount == 1
+
     def publish(self, job: Held, base_model: str, file: Artifact, manifest: Artifact, reason: str) -> AdapterVersion:
         name = self._connection.execute(select(jobs.c.adapter_name).where(jobs.c.id == job.id)).scalar_one()
         version = self._next_version(job.tenant, name)
@@ -64,14 +113,25 @@ class AdapterWrites(AdapterRows):
         return int(self._connection.execute(upsert.returning(adapters.c.last_version)).scalar_one())
 
 
+_ITS_FILE = and_(
+    artifacts.c.job_id == adapter_versions.c.job_id,
+    artifacts.c.fence == adapter_versions.c.file_fence,
+    artifacts.c.name == adapter_versions.c.file_name,
+)
+_POINTS = and_(
+    adapter_aliases.c.tenant_id == adapter_versions.c.tenant_id,
+    adapter_aliases.c.name == adapter_versions.c.name,
+    adapter_aliases.c.version == adapter_versions.c.version,
+)
+
+
+def _named(tenant: TenantId, name: str) -> tuple[Any, Any]:
+    return adapter_aliases.c.tenant_id == tenant, adapter_aliases.c.name == name
+
+
 def _versions() -> Select[Any]:
     """Each version with the row of its file. Names that both have are the file's, unless labelled."""
     of_version = adapter_versions.c
-    its_file = and_(
-        artifacts.c.job_id == of_version.job_id,
-        artifacts.c.fence == of_version.file_fence,
-        artifacts.c.name == of_version.file_name,
-    )
     its_job = jobs.c.id == of_version.job_id
     named = select(
         artifacts,
@@ -83,10 +143,10 @@ def _versions() -> Select[Any]:
         of_version.created_at.label("published_at"),
         jobs.c.recipe["start_adapter"].as_string().label("start"),
     )
-    return named.select_from(adapter_versions.join(artifacts, its_file).join(jobs, its_job))
+    return named.select_from(adapter_versions.join(artifacts, _ITS_FILE).join(jobs, its_job))
 
 
-def _version(row: Row[Any]) -> AdapterVersion:
+def _version(row: Row[Any], aliases: Iterable[str] = ()) -> AdapterVersion:
     return AdapterVersion(
         tenant=TenantId(row.tenant_id),
         name=row.adapter,
@@ -98,4 +158,9 @@ def _version(row: Row[Any]) -> AdapterVersion:
         manifest_sha256=row.manifest_sha256,
         created_at=row.published_at,
         start=row.start,
+        aliases=tuple(sorted(aliases)),
     )
+
+
+def _alias(row: Row[Any]) -> Alias:
+    return Alias(TenantId(row.tenant_id), row.name, row.alias, row.version, row.needs_receipt, row.updated_at)

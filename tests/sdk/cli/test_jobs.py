@@ -221,12 +221,26 @@ def test_download_fetches_into_a_folder_named_as_the_job(
 def test_files_models_rewards_and_methods(command: Command, tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a red circle\n")
     assert command("files", "upload", tmp_path / "prompts.txt").out.startswith("file_")
-    assert command("models").out.splitlines()[1].split()[:4] == ["shapes", "base", "shapes", "64"]
-    assert command("models", "shapes", "--json").json["licence"] == "Apache-2.0"
-    assert command("models", "nobody").code == 1
+    assert command("models", "list").out.splitlines()[1].split()[:4] == ["shapes", "base", "shapes", "64"]
+    assert command("models", "show", "shapes", "--json").json["licence"] == "Apache-2.0"
+    assert command("models", "show", "nobody").code == 1
     assert [line.split()[0] for line in command("rewards").out.splitlines()[:2]] == ["TYPE", "clip"]
     method = json.loads(command("methods", "--json").out.splitlines()[0])
     assert method["schema"]["properties"]["candidates"]["type"] == "integer"
+
+
+def test_models_have_aliases(command: Command, at_gateway: Gateway, client: strop.Client, tmp_path: Path) -> None:
+    at_gateway.begun(client, adapter_name="shell").succeed(tmp_path)
+    assert command("models", "alias", "shell@stable", 1).out == "shell@stable → 1\n"
+    shown = command("models", "show", "shell@stable").out.splitlines()
+    assert shown[0].split()[:2] == ["NAME", "KIND"]
+    assert shown[1].split()[:3] == ["shell@1", "adapter", "shapes"]
+    assert [line.strip() for line in shown[2:]] == ["versions: 1", "shell@stable → 1"]
+    assert command("models", "show", "shell", "--json").json["adapter"]["aliases"][0]["version"] == 1
+    refused = command("models", "alias", "shell@stable", 1, "--needs-receipt")
+    assert (refused.code, "receipt_missing" in refused.err) == (1, True)
+    assert command("models", "unalias", "shell@stable").out == "shell@stable is gone\n"
+    assert command("models", "unalias", "shell").code == 2
 
 
 class TestTheProcess:

@@ -28,7 +28,7 @@ SURFACE = {
     },
     "files": {"upload"},
     "images": {"generate"},
-    "models": None,
+    "models": {"list", "show", "alias", "unalias"},
     "rewards": None,
     "methods": None,
 }
@@ -59,7 +59,7 @@ def test_the_readme_gives_commands_that_are_understood() -> None:
 
 
 def test_every_verb_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    words = [[noun, verb] for noun, verbs in SURFACE.items() for verb in verbs or ()] + [["models"], ["--version"]]
+    words = [[noun, verb] for noun, verbs in SURFACE.items() for verb in verbs or ()] + [["rewards"], ["--version"]]
     for each in words:
         with pytest.raises(SystemExit) as ended:
             parser().parse_args([*each, *([] if each == ["--version"] else ["--help"])])

@@ -43,6 +43,9 @@ class Gateway:
         """POST /jobs/{job}/{verb}, with a body where one is given."""
         return self.client.post(f"/jobs/{job}/{verb}", **({} if body is None else {"json": body}))
 
+    def put_alias(self, name: str, alias: str, body: dict[str, Any], **headers: str) -> Response:
+        return self.client.put(f"/models/{name}/aliases/{alias}", json=body, headers=headers)
+
     def get(self, path: str, **given: Any) -> Response:
         return self.client.get(path, **given)
 
@@ -103,6 +106,15 @@ _VERBS: dict[str, Callable[[Gateway, dict[str, Any], dict[str, str]], Response]]
     ),
     "follow": lambda gateway, given, headers: gateway.get(_job(given, "/events"), params=given, headers=headers),
     "list": lambda gateway, given, headers: gateway.get("/jobs", params=given, headers=headers),
+    "alias": lambda gateway, given, headers: gateway.put_alias(
+        given.pop("name"),
+        given.pop("alias"),
+        {name: each for name, each in given.items() if each is not ...},
+        **headers,
+    ),
+    "delete_alias": lambda gateway, given, headers: gateway.client.delete(
+        f"/models/{given['name']}/aliases/{given['alias']}", headers=headers
+    ),
     "model": lambda gateway, given, headers: gateway.get(f"/models/{given['name']}", headers=headers),
 }
 

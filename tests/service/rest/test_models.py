@@ -43,13 +43,50 @@ class TestModels:
         listed = gateway.get("/models").json()["data"]
         assert [each["name"] for each in listed] == ["shapes", "red-things@2", "red-things@1"]
         assert listed[1]["base_model"] == "shapes"
-        assert gateway.get("/models/red-things").json() == listed[1]
-        assert gateway.get("/models/red-things@1").json() == listed[2]
+        whole = {"name": "red-things", "versions": [2, 1], "aliases": []}
+        assert gateway.get("/models/red-things").json() == {**listed[1], "adapter": whole}
+        assert gateway.get("/models/red-things@1").json() == {**listed[2], "adapter": whole}
         assert gateway.get("/models/shapes").json() == listed[0]
 
     def test_of_no_model_is_404(self, gateway: Gateway) -> None:
         for name in ("nothing", "shapes@1", "red-things@0", "..%2fshapes"):
             assert gateway.get(f"/models/{name}").status_code == 404
+
+
+class TestAliases:
+    def test_are_made_moved_shown_and_taken_away(self, gateway: Gateway, attempts: Attempts, tmp_path: Path) -> None:
+        for _ in range(2):
+            deliver(gateway, attempts, tmp_path, "red-things")
+        made = gateway.put_alias("red-things", "stable", {"version": 1})
+        moved = gateway.put_alias("red-things", "stable", {"version": 2})
+        assert (made.status_code, moved.status_code) == (201, 200)
+        alias = moved.json()
+        assert {**alias, "updated_at": ""} == {
+            "object": "alias", "name": "red-things@stable", "alias": "stable", "version": 2, "needs_receipt": False,
+            "updated_at": "",
+        }  # fmt: skip
+        shown = gateway.get("/models/red-things@stable").json()
+        assert (shown["name"], shown["aliases"], shown["adapter"]["versions"]) == ("red-things@2", ["stable"], [2, 1])
+        assert shown["adapter"]["aliases"] == [{name: each for name, each in alias.items() if name != "object"}]
+        assert [each["aliases"] for each in gateway.get("/models").json()["data"]] == [[], ["stable"], []]
+        gone = gateway.client.delete("/models/red-things/aliases/stable")
+        assert gone.json() == {"object": "alias", "name": "red-things@stable", "deleted": True}
+        assert gateway.get("/models/red-things@stable").status_code == 404
+
+    def test_are_moved_once_under_one_key(self, gateway: Gateway, attempts: Attempts, tmp_path: Path) -> None:
+        deliver(gateway, attempts, tmp_path, "red-things")
+        for place in range(2):
+            answer = gateway.put_alias("red-things", "stable", {"version": 1}, **{"Idempotency-Key": "k"})
+            assert (answer.headers.get("Idempotent-Replayed") == "true") is bool(place)
+        other = gateway.client.delete("/models/red-things/aliases/stable", headers={"Idempotency-Key": "k"})
+        assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+    def test_to_a_version_without_its_receipt_is_409(
+        self, gateway: Gateway, attempts: Attempts, tmp_path: Path
+    ) -> None:
+        deliver(gateway, attempts, tmp_path, "red-things")
+        answer = gateway.put_alias("red-things", "stable", {"version": 1, "needs_receipt": True})
+        assert (answer.status_code, answer.json()["code"]) == (409, "receipt_missing")
 
 
 class TestRewards:

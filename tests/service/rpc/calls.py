@@ -82,6 +82,11 @@ class Rpc:
             case "list":
                 state = given.pop("state", None)
                 call, asked = self.jobs.List, jobs_pb2.JobsListRequest(**given, state=99 if state else 0)
+            case "alias":
+                whole = {name: value for name, value in given.items() if value is not ...}
+                call, asked = self.models.SetAlias, message_of(whole, models_pb2.ModelsSetAliasRequest())
+            case "delete_alias":
+                call, asked = self.models.DeleteAlias, models_pb2.ModelsDeleteAliasRequest(**given)
             case "model":
                 call, asked = self.models.Get, models_pb2.ModelsGetRequest(**given)
             case verb:

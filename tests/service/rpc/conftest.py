@@ -27,7 +27,9 @@ def rpc(gateway: Gateway) -> Iterator[Rpc]:
 @pytest.fixture
 def serving(world: World) -> Iterator[Serving]:
     notifier = db.JobNotifier(world.database)
-    face = Face(Operations(world.jobs, world.models, Watching(world.jobs, notifier)), KEY, "127.0.0.1", 0)
+    face = Face(
+        Operations(world.jobs, world.models, world.adapters, Watching(world.jobs, notifier)), KEY, "127.0.0.1", 0
+    )
     with anyio.from_thread.start_blocking_portal() as portal:
         contexts = [portal.wrap_async_context_manager(each) for each in (face.serving(), notifier.running())]
         with ExitStack() as running:

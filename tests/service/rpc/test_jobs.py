@@ -232,6 +232,7 @@ def test_the_proto_has_every_field_of_the_shapes_and_no_other() -> None:
     for message, shape in (
         (jobs_pb2.Job, shapes.Job), (jobs_pb2.JobError, shapes.Error), (jobs_pb2.Progress, shapes.Progress),
         (jobs_pb2.Certificate, shapes.Certificate), (jobs_pb2.Attempt, shapes.Attempt), (jobs_pb2.Event, shapes.Event), (models_pb2.Model, shapes.Model),
+        (models_pb2.Adapter, shapes.Adapter), (models_pb2.Alias, shapes.Alias),
         (problems_pb2.Problem, problems.Problem), (problems_pb2.FieldProblem, problems.FieldProblem),
     ):  # fmt: skip
         assert names(message) == shape.model_fields.keys() - {"object"}
