@@ -40,13 +40,13 @@ class Diffusion:
     def __init__(self, config: FrozenDict) -> None:
         self.scheduler = DDIMScheduler.from_config(config, clip_sample=False)
         self.train_timesteps: int = self.scheduler.config.num_train_timesteps
-        self._v = self.scheduler.config.prediction_type == "v_prediction"
-        if not self._v and self.scheduler.config.prediction_type != "epsilon":
+        self.predicts_v = self.scheduler.config.prediction_type == "v_prediction"
+        if not self.predicts_v and self.scheduler.config.prediction_type != "epsilon":
             raise JobFailure(
                 f"the base model predicts {self.scheduler.config.prediction_type!r}; known are epsilon and v_prediction",
                 code="base_unloadable",
             )
-        if not self._v and self.scheduler.alphas_cumprod[-1] == 0:
+        if not self.predicts_v and self.scheduler.alphas_cumprod[-1] == 0:
             raise JobFailure(
                 "the base model predicts ε under a schedule that ends in pure noise (rescale_betas_zero_snr), where ε says "
                 "nothing of the picture: use a v-prediction model, or take rescale_betas_zero_snr out of its scheduler",
@@ -63,4 +63,4 @@ class Diffusion:
         return self.scheduler.add_noise(clean, noise, t)
 
     def target(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        return self.scheduler.get_velocity(clean, noise, t) if self._v else noise
+        return self.scheduler.get_velocity(clean, noise, t) if self.predicts_v else noise
