@@ -7,7 +7,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-def eventually(condition: Callable[[], Result], seconds: float = 10.0) -> Result:
+def eventually(condition: Callable[[], Result], seconds: float = 30.0) -> Result:
     """Ask until the answer is true, and return it. Raises AssertionError when the time is over."""
     until = time.monotonic() + seconds
     while not (answer := condition()):

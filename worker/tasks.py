@@ -22,6 +22,7 @@ from service.domain.ids import Fence, JobId
 from service.domain.jobs import State
 from service.domain.offers import Offers
 from service.domain.rewards import REWARDS
+from service.operations.attempts import Claim
 from service.telemetry import Pulse
 from worker.attempt.attempt import Attempt, Workplace
 from worker.attempt.watch import Keeping
@@ -73,6 +74,7 @@ class Worker:
         self._rung = threading.Event()
         self._stopping = threading.Event()
         self._current: Attempt | None = None
+        self._unsettled: Attempt | None = None
         self._settling = threading.Thread()
         self._poller = threading.Thread(target=self._poll, name="strop-poll")
 
@@ -110,11 +112,13 @@ class Worker:
 
     def _run_next(self) -> bool:
         if self._stopping.is_set():
+            self._settle_behind()
             return False
         claimed_at = monotonic()
-        device = self._place.device if self._place.device != "auto" else None  # what it becomes, the child will know
-        claim = self._place.attempts.claim(self._name, device, self._offers)
-        self._pulse.beat()
+        try:
+            claim = self._claim()
+        finally:
+            self._settle_behind()
         if claim is None:
             return False
         log.info("%s: attempt %d begins", claim.job.id, claim.job.fence)
@@ -123,16 +127,24 @@ class Worker:
             attempt.hand_back()
         try:
             attempt.work()
+            self._unsettled = attempt
         finally:
             self._current = None
-        self._settle_behind(attempt)
+        self._await_settled()  # one end is written at a time: a store that is away holds the worker after one job more
         return True
 
-    def _settle_behind(self, attempt: Attempt) -> None:
-        """The next job need not wait until this one's end is written, only the next one's end: one is written at a time."""
-        self._await_settled()
-        self._settling = threading.Thread(target=attempt.settle, name="strop-settle")
-        self._settling.start()
+    def _claim(self) -> Claim | None:
+        device = self._place.device if self._place.device != "auto" else None  # what it becomes, the child will know
+        claim = self._place.attempts.claim(self._name, device, self._offers)
+        self._pulse.beat()
+        return claim
+
+    def _settle_behind(self) -> None:
+        """The next job need not wait until the end of the one before is written. It is claimed first: the device is free."""
+        attempt, self._unsettled = self._unsettled, None
+        if attempt is not None:
+            self._settling = threading.Thread(target=attempt.settle, name="strop-settle")
+            self._settling.start()
 
     def _await_settled(self) -> None:
         if self._settling.is_alive():

@@ -95,7 +95,7 @@ class Fleet:
     def job(self, job: JobId) -> Job:
         return self.jobs.get(LOCAL, job)
 
-    def reaches(self, job: JobId, state: State, seconds: float = 30) -> Job:
+    def reaches(self, job: JobId, state: State, seconds: float = 60) -> Job:
         def there() -> Job | None:
             found = self.job(job)
             assert found.state in (state, State.QUEUED, State.RUNNING, State.FINALIZING, State.CANCELLING), found.error

@@ -109,7 +109,7 @@ class Workshop:
         with self.database.read() as unit:
             return unit.artifacts.of(LOCAL_TENANT, job, kind)
 
-    def reaches(self, job: JobId, state: State, seconds: float = 10) -> Job:
+    def reaches(self, job: JobId, state: State, seconds: float = 60) -> Job:
         return eventually(lambda: (found := self.job(job)).state is state and found, seconds) or self.job(job)
 
     def rewrite(self, artifact: Artifact, change: Callable[[bytes], bytes]) -> bytes:
