@@ -13,10 +13,12 @@ from service.domain.ids import Fence, JobId
 
 class Kind(StrEnum):
     ADAPTER = "adapter"
+    EXPORT = "export"
     CHECKPOINT = "checkpoint"
     SAMPLE = "sample"
     LOG = "log"
     MANIFEST = "manifest"
+    RECEIPT = "receipt"
 
 
 @dataclass(frozen=True, slots=True)

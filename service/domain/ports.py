@@ -5,7 +5,7 @@ different types: what only reads cannot write by mistake. Long work (uploads, ha
 Leases, back-off and time stamps use the database's clock, never this process's.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,7 @@ from service.domain.jobs import Certificate, Event, Job, JobError, Progress, Sta
 from service.domain.jobs import Kind as JobKind
 from service.domain.offers import Offers
 from service.domain.pages import Position
+from service.domain.receipts import PublicKey, Receipt, ReceiptRow, StoredReceipt
 from service.domain.recipes import Recipe
 
 
@@ -51,6 +52,20 @@ class Held:
     state: State
     fence: Fence
     failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A receipt that a steward has asked for. `tries` is its fence: what is written in its name needs it still to be so."""
+
+    tenant: TenantId
+    name: str
+    version: int
+    tries: int
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}@{self.version}"
 
 
 class JobReader(Protocol):
@@ -167,6 +182,36 @@ class AdapterWriter(AdapterReader, Protocol):
         """Take the adapter's next version and end the held job as succeeded, with its manifest: job first, then adapter."""
 
 
+class ReceiptReader(Protocol):
+    def find(self, tenant: TenantId, name: str, version: int) -> ReceiptRow | None: ...
+
+    def keys(self, tenant: TenantId) -> list[PublicKey]:
+        """Every key that ever signed, the newest first."""
+
+
+class ReceiptWriter(ReceiptReader, Protocol):
+    def await_one(self, version: AdapterVersion) -> None:
+        """A new version is to get a receipt."""
+
+    def ask(self, tenant: TenantId, lease_seconds: float) -> Asked | None:
+        """Take the newest version whose receipt is due: its tries + 1, and nobody else takes it before the lease ends."""
+
+    def renew(self, asked: Asked, lease_seconds: float) -> None:
+        """Raises FenceLost."""
+
+    def put_off(self, asked: Asked, error: str, wait_seconds: float | None) -> None:
+        """Note what went wrong, and when to try again; None: give it up. Raises FenceLost."""
+
+    def sign(self, asked: Asked, stored: StoredReceipt) -> None:
+        """Write the rows that make the signed receipt exist, once and for all. Raises FenceLost."""
+
+    def ask_again(self, tenant: TenantId, name: str | None = None, version: int | None = None) -> int:
+        """Let those that were given up be asked for from the start; returns how many."""
+
+    def publish_key(self, tenant: TenantId, key_id: str, public: bytes) -> None:
+        """Keep a public key for ever. Publishing it again changes nothing."""
+
+
 class IdempotencyReader(Protocol):
     def find(self, tenant: TenantId, key: str) -> tuple[str, str] | None:
         """(digest of the request, id of what it made), while it is remembered."""
@@ -210,6 +255,8 @@ class ReadUnit(Protocol):
     @property
     def adapters(self) -> AdapterReader: ...
     @property
+    def receipts(self) -> ReceiptReader: ...
+    @property
     def idempotency(self) -> IdempotencyReader: ...
     @property
     def upkeep(self) -> UpkeepReader: ...
@@ -226,6 +273,8 @@ class WriteUnit(Protocol):
     def files(self) -> FileWriter: ...
     @property
     def adapters(self) -> AdapterWriter: ...
+    @property
+    def receipts(self) -> ReceiptWriter: ...
     @property
     def idempotency(self) -> IdempotencyWriter: ...
     @property
@@ -287,6 +336,26 @@ class Store(Protocol):
 class Doorbell(Protocol):
     def ring(self) -> None:
         """Wake idle workers, after the commit. Takes 500 ms at most and never raises: they look by themselves too."""
+
+
+class Signer(Protocol):
+    """Holds a private key, and never shows it."""
+
+    key_id: str
+    public: bytes
+
+    def sign(self, statement: bytes) -> str:
+        """An Ed25519 signature (RFC 8032) in lower-case hex."""
+
+
+class Measurer(Protocol):
+    """Has the inference endpoint measure adapters."""
+
+    def is_there(self) -> bool:
+        """Whether it takes work now."""
+
+    def measure(self, reference: str, still: Callable[[], None]) -> Receipt:
+        """Waits; `still` is called every few seconds meanwhile, and what it raises ends the wait. Raises StropError."""
 
 
 class Clock(Protocol):

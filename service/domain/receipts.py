@@ -5,6 +5,7 @@ does it draw better (by the job's reward, and by one that the training never saw
 layer installed. The signed file is `SignedReceipt.canonical()`, byte for byte; docs/receipts.md says how to check one by hand.
 """
 
+import base64
 import hashlib
 import json
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from service.domain.ids import JobId, TenantId
+from service.domain.ids import Fence, JobId, TenantId
 
 FORMAT = 1
 DEFAULT_PROMPTS = 16
@@ -196,9 +197,20 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
+def thumbprint(public: bytes) -> str:
+    """A key's id (RFC 7638, of the JWK that RFC 8037 gives it): it follows from the 32 bytes and never means another key."""
+    jwk = canonical({"crv": "Ed25519", "kty": "OKP", "x": base64url(public)})
+    return base64url(hashlib.sha256(jwk).digest())
+
+
+def base64url(data: bytes) -> str:
+    """Without padding, as JWK has it."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """`id` is the key's RFC 7638 thumbprint: it follows from the 32 bytes, and never means another key."""
+    """The half of a signing key that everybody may have, 32 bytes; `id` is its thumbprint."""
 
     id: str
     raw: bytes
@@ -215,23 +227,47 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReceiptRow:
-    """An adapter version's receipt, as the database knows it. `tries` is its fence: + 1 each time that it is asked for."""
+    """An adapter version's receipt, as the database knows it. `tries` is its fence: + 1 each time that it is asked for.
+
+    `file_fence` and `file_name` name the signed file among the artifacts of the job that made the adapter.
+    """
 
     tenant: TenantId
     name: str
     version: int
+    job: JobId
     tries: int
-    stage: Stage
-    error: str | None = None
-    verdict: Verdict | None = None
-    job: JobId | None = None
-    file_fence: int | None = None
-    file_name: str | None = None
-    sha256: str | None = None
-    key_id: str | None = None
-    signed_at: datetime | None = None
-    summary: dict[str, Any] | None = None
+    is_asked_for: bool
+    error: str | None
+    """Why the last try brought none."""
+    verdict: Verdict | None
+    sha256: str | None
+    key_id: str | None
+    file_fence: Fence | None
+    file_name: str | None
+    signed_at: datetime | None
 
     @property
     def reference(self) -> str:
         return f"{self.name}@{self.version}"
+
+    @property
+    def stage(self) -> Stage:
+        if self.sha256 is not None:
+            return Stage.SIGNED
+        return Stage.PENDING if self.is_asked_for else Stage.GIVEN_UP
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReceipt:
+    """A signed receipt's file, stored and read back, before its row: beside the manifest, among the job's artifacts."""
+
+    job: JobId
+    fence: Fence
+    name: str
+    key: str
+    bytes: int
+    file_sha256: str
+    sha256: str
+    key_id: str
+    verdict: Verdict

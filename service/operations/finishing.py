@@ -105,6 +105,7 @@ def end(database: Database, job: Job, adapter: Artifact, manifest: StoredManifes
             key=manifest.key, bytes=manifest.bytes, sha256=manifest.sha256,
         )  # fmt: skip
         version = unit.adapters.publish(held, job.recipe.base.name, adapter, row, reason)
+        unit.receipts.await_one(version)
         unit.jobs.end_attempt(held, "succeeded")
         data = {"adapter": version.reference, "manifest_sha256": manifest.sha256, "reason": reason}
         unit.events.append(job.id, job.fence, Deed("job.succeeded", data, job.progress.step))

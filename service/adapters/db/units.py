@@ -9,6 +9,7 @@ from service.adapters.db.files import FileRows, FileWrites
 from service.adapters.db.idempotency import IdempotencyRows, IdempotencyWrites
 from service.adapters.db.job_writes import JobWrites
 from service.adapters.db.jobs import JobRows
+from service.adapters.db.receipts import ReceiptRows, ReceiptWrites
 from service.adapters.db.upkeep import UpkeepRows, UpkeepWrites
 
 
@@ -19,6 +20,7 @@ class Reading:
         self.artifacts = ArtifactRows(connection)
         self.files = FileRows(connection)
         self.adapters = AdapterRows(connection)
+        self.receipts = ReceiptRows(connection)
         self.idempotency = IdempotencyRows(connection)
         self.upkeep = UpkeepRows(connection)
 
@@ -30,5 +32,6 @@ class Writing:
         self.artifacts = ArtifactWrites(connection)
         self.files = FileWrites(connection)
         self.adapters = AdapterWrites(connection)
+        self.receipts = ReceiptWrites(connection)
         self.idempotency = IdempotencyWrites(connection)
         self.upkeep = UpkeepWrites(connection)

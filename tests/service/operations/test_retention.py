@@ -103,6 +103,7 @@ class TestCheckpoints:
         assert {artifact.kind for artifact in old.artifacts.list(LOCAL, done.id)} == set(Kind) - {
             Kind.CHECKPOINT,
             Kind.LOG,
+            Kind.RECEIPT,
         }
         assert old.artifacts.list(LOCAL, failed.id) == []
         assert [key for key in old.store.list("jobs/") if "checkpoint" in key] == []

@@ -1,0 +1,264 @@
+"""Receipts: one for each adapter version, measured for the steward, checked, signed once, whoever else tries to."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service.adapters import keys
+from service.domain.artifacts import Kind
+from service.domain.errors import InvalidRequest, NotFound, Unavailable
+from service.domain.principals import LOCAL
+from service.domain.receipts import DEFAULT_PROMPTS, SignedReceipt, Stage, Verdict, statement
+from service.operations.receipts import MissingReceipt, Receipts
+from service.operations.signing import FIRST_WAIT, TRIES, Signing
+from tests.service.receipts import PlannedMeasurer, measured, published, receipt_of
+from tests.service.world import OTHER, World, run_at_once
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> keys.SigningKey:
+    return keys.generate(tmp_path_factory.mktemp("keys") / "key.pem")
+
+
+@pytest.fixture
+def receipts(world: World) -> Receipts:
+    return Receipts(world.database, world.store)
+
+
+Steward = Callable[..., Signing]
+
+
+@pytest.fixture
+def steward(world: World, key: keys.SigningKey) -> Steward:
+    def made(measurer: PlannedMeasurer | None = None, **words: object) -> Signing:
+        return Signing(world.database, world.store, measurer or PlannedMeasurer(world), key, **words)  # type: ignore[arg-type]
+
+    return made
+
+
+def wait_is_over(world: World) -> None:
+    world.sql("UPDATE receipts SET not_before = '2020-01-01 00:00:00.000' WHERE not_before IS NOT NULL")
+
+
+class TestSigning:
+    def test_signs_what_was_measured_and_keeps_it_beside_the_manifest(
+        self, world: World, receipts: Receipts, steward: Steward, key: keys.SigningKey
+    ) -> None:
+        version = published(world)
+        assert receipts.of(LOCAL, "red-things@1").stage is Stage.PENDING
+        assert steward().turn() == 1
+        row, file = receipts.of(LOCAL, "red-things"), receipts.signed(LOCAL, "red-things@1")
+        assert (row.stage, row.verdict, row.tries, row.key_id) == (Stage.SIGNED, Verdict.PASSED, 1, key.key_id)
+        assert file.key.rsplit("/", 1)[0] == version.manifest_key.rsplit("/", 1)[0]
+        assert file.kind is Kind.RECEIPT
+        assert file in world.artifacts.list(LOCAL, version.job)
+        content = b"".join(world.artifacts.read(file))
+        signed = SignedReceipt.model_validate_json(content)
+        assert signed.canonical() == content
+        assert signed.receipt == receipt_of(version)
+        assert signed.sha256 == signed.receipt.sha256 == row.sha256
+        key._private.public_key().verify(bytes.fromhex(signed.signature), statement(signed.sha256, signed.key_id))
+        assert [(each.id, each.raw) for each in receipts.public_keys()] == [(key.key_id, key.public)]
+
+    def test_of_an_adapter_that_costs_more_is_signed_as_failed(
+        self, world: World, receipts: Receipts, steward: Steward
+    ) -> None:
+        published(world)
+        dear = PlannedMeasurer(world, lambda version: receipt_of(version, measured(ratio=1.05)))
+        assert steward(dear).turn() == 1
+        assert receipts.of(LOCAL, "red-things").verdict is Verdict.FAILED
+
+    def test_takes_the_newest_first_and_each_once(self, world: World, steward: Steward) -> None:
+        for _ in range(3):
+            published(world)
+        measurer = PlannedMeasurer(world)
+        signing = steward(measurer)
+        assert [signing.turn() for _ in range(5)] == [1, 1, 1, 0, 0]
+        assert measurer.asked == ["red-things@3", "red-things@2", "red-things@1"]
+
+    def test_asks_nothing_of_an_endpoint_that_is_away(self, world: World, receipts: Receipts, steward: Steward) -> None:
+        published(world)
+        assert steward(PlannedMeasurer(world, there=False)).turn() == 0
+        assert receipts.of(LOCAL, "red-things").tries == 0
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"adapter": "red-things@2"}, {"adapter_sha256": "a" * 64}, {"manifest_sha256": "a" * 64}, {"base_model": "x"}],
+    )
+    def test_signs_nothing_about_another_file(
+        self, world: World, receipts: Receipts, steward: Steward, change: dict[str, str]
+    ) -> None:
+        published(world)
+        assert steward(PlannedMeasurer(world, lambda version: receipt_of(version, **change))).turn() == 0
+        row = receipts.of(LOCAL, "red-things@1")
+        assert (row.stage, row.verdict) == (Stage.PENDING, None)
+        assert "measured" in (row.error or "")
+
+    def test_tries_again_later_and_gives_up_in_the_end(
+        self, world: World, receipts: Receipts, steward: Steward
+    ) -> None:
+        published(world)
+        away = PlannedMeasurer(world, lambda version: Unavailable("the endpoint went away"))
+        signing = steward(away)
+        for tries in range(1, TRIES + 1):
+            assert signing.turn() == 0
+            assert len(away.asked) == tries
+            assert signing.turn() == 0, "not before its time"
+            assert len(away.asked) == tries
+            wait_is_over(world)
+        row = receipts.of(LOCAL, "red-things")
+        assert (row.stage, row.tries, row.error) == (Stage.GIVEN_UP, TRIES, "the endpoint went away")
+        with pytest.raises(MissingReceipt, match="given up after 5 tries"):
+            receipts.signed(LOCAL, "red-things")
+        with world.database.write() as unit:
+            assert unit.receipts.ask_again(LOCAL.tenant, "red-things", 2) == 0
+            assert unit.receipts.ask_again(LOCAL.tenant) == 1
+        assert steward().turn() == 1
+
+    def test_the_wait_doubles(self, world: World, steward: Steward) -> None:
+        published(world)
+        signing = steward(PlannedMeasurer(world, lambda version: Unavailable()))
+        for tries in range(1, TRIES):
+            signing.turn()
+            clock = (
+                "EXTRACT(epoch FROM not_before - now())"
+                if world.on_postgresql
+                else "(julianday(not_before) - julianday('now')) * 86400"
+            )
+            seconds = float(world.sql(f"SELECT {clock} FROM receipts")[0][0])
+            assert seconds == pytest.approx(FIRST_WAIT * 2 ** (tries - 1), abs=20)
+            wait_is_over(world)
+
+    def test_gives_back_what_it_was_at_when_it_is_stopped(
+        self, world: World, receipts: Receipts, steward: Steward
+    ) -> None:
+        published(world)
+        assert steward(is_stopping=lambda: True).turn() == 0
+        assert receipts.of(LOCAL, "red-things").stage is Stage.PENDING
+        assert steward().turn() == 1, "at once"
+
+
+class TestTwoStewards:
+    def test_never_ask_for_the_same_at_the_same_time(self, world: World, steward: Steward) -> None:
+        for _ in range(3):
+            published(world)
+        measurers = [PlannedMeasurer(world) for _ in range(3)]
+        done = run_at_once([steward(each).turn for each in measurers])
+        assert done == [1, 1, 1]
+        assert sorted(reference for each in measurers for reference in each.asked) == [
+            f"red-things@{version}" for version in (1, 2, 3)
+        ]
+
+    def test_sign_one_receipt_though_one_came_back_from_a_long_sleep(
+        self, world: World, receipts: Receipts, steward: Steward
+    ) -> None:
+        """The first measures so long that its lease ends; the second signs meanwhile; the first may change nothing."""
+        version = published(world)
+        second = steward()
+
+        def overtaken() -> None:
+            wait_is_over(world)
+            assert second.turn() == 1
+
+        first = PlannedMeasurer(world, lambda found: receipt_of(found, measured(gain=0.3)), while_measuring=overtaken)
+        assert steward(first).turn() == 0
+        signed = SignedReceipt.model_validate_json(b"".join(world.artifacts.read(receipts.signed(LOCAL, "red-things"))))
+        assert signed.receipt == receipt_of(version), "the second's"
+        assert len([each for each in world.artifacts.list(LOCAL, version.job) if each.kind is Kind.RECEIPT]) == 1
+
+    def test_sign_one_receipt_though_the_first_slept_between_its_file_and_its_row(
+        self, world: World, receipts: Receipts, steward: Steward, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        published(world)
+        second = steward()
+        put = world.store.put_file
+
+        def slow(key: str, path: Path) -> None:
+            put(key, path)
+            if key.endswith("receipt-1.json"):
+                wait_is_over(world)
+                assert second.turn() == 1
+
+        monkeypatch.setattr(world.store, "put_file", slow)
+        assert steward(PlannedMeasurer(world, lambda found: receipt_of(found, measured(gain=0.3)))).turn() == 0
+        file = receipts.signed(LOCAL, "red-things")
+        assert file.name == "receipt-2.json"
+        content = json.loads(b"".join(world.artifacts.read(file)))
+        assert content["receipt"]["reward"]["gain"] == 0.1, (
+            "the second's, whole: the first wrote under a key of its own"
+        )
+
+
+class TestSubject:
+    PROMPTS = tuple(f"a {colour} {shape}" for colour in ("red", "blue", "green", "cyan", "black") for shape in
+                    ("circle", "square", "triangle", "cross"))  # fmt: skip
+
+    def test_is_the_validation_then_the_training_prompts_and_seeds_that_count_up(
+        self, world: World, receipts: Receipts
+    ) -> None:
+        published(world, "trained", prompts=self.PROMPTS)
+        published(world, "validated", prompts=self.PROMPTS, validation={"prompts": ["a red circle", "a blue square"]})
+        trained = receipts.subject(LOCAL, "trained", None, None)
+        assert (trained.prompts_from, trained.prompts) == ("training", self.PROMPTS[:DEFAULT_PROMPTS])
+        assert trained.seeds == tuple(range(4 * DEFAULT_PROMPTS))
+        validated = receipts.subject(LOCAL, "validated", None, None)
+        assert (validated.prompts_from, validated.prompts) == ("validation", ("a red circle", "a blue square"))
+        assert validated.seeds == tuple(range(8))
+        assert validated.spent.training_fe == 960.5
+
+    def test_is_what_the_caller_says(self, world: World, receipts: Receipts) -> None:
+        published(world)
+        found = receipts.subject(LOCAL, "red-things", ["a  red circle", "a red circle", "a cat"], [7, 8])
+        assert (found.prompts, found.prompts_from, found.seeds) == (("a red circle", "a cat"), "request", (7, 8))
+
+    def test_of_an_uploaded_file_is_its_first_prompts(self, world: World, receipts: Receipts) -> None:
+        path = world.folder / "prompts.txt"
+        path.write_text("a red circle\na blue square\n")
+        with path.open("rb") as upload:
+            file, _ = world.files.upload(LOCAL, "prompts.txt", upload)
+        published(world, prompts=None, prompts_file=file.id)
+        assert receipts.subject(LOCAL, "red-things", None, None).prompts == ("a red circle", "a blue square")
+
+    @pytest.mark.parametrize(
+        ("prompts", "seeds", "path"),
+        [
+            (["a red circle"] * 2 + ["a blue square"], [1], "seeds"),
+            (["\x00"], None, "prompts"),
+            (["a cat"], None, "prompts"),
+        ],
+    )
+    def test_is_refused_where_it_cannot_be_drawn_or_judged(
+        self, world: World, receipts: Receipts, prompts: list[str], seeds: list[int] | None, path: str
+    ) -> None:
+        published(world, reward={"type": "scene"})
+        with pytest.raises(InvalidRequest) as refused:
+            receipts.subject(LOCAL, "red-things", prompts, seeds)
+        assert refused.value.errors[0].path == path
+
+    def test_of_another_tenant_or_of_nothing_is_not_found(
+        self, world: World, receipts: Receipts, steward: Steward
+    ) -> None:
+        published(world)
+        steward().turn()
+        for principal, reference in ((OTHER, "red-things"), (LOCAL, "blue-things"), (LOCAL, "../x"), (LOCAL, "shapes")):
+            for ask in (receipts.of, receipts.signed, lambda who, what: receipts.subject(who, what, None, None)):
+                with pytest.raises(NotFound):
+                    ask(principal, reference)
+
+
+def test_a_receipt_that_contradicts_itself_cannot_be_made(world: World) -> None:
+    version = published(world)
+    for change in ({"verdict": "failed"}, {"reasons": ("it is blue",)}):
+        with pytest.raises(ValueError, match="does not follow"):
+            receipt_of(version, **change)
+    with pytest.raises(ValueError, match="does not follow"):
+        receipt_of(version, measured(ratio=2.0), verdict=Verdict.PASSED, reasons=())
+
+
+def test_a_version_that_is_deleted_takes_its_receipt_along(world: World, steward: Steward) -> None:
+    published(world)
+    measurer = PlannedMeasurer(world, while_measuring=lambda: world.sql("DELETE FROM adapter_versions"))
+    assert steward(measurer).turn() == 0
+    assert world.sql("SELECT * FROM receipts") == []
