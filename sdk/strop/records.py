@@ -204,18 +204,64 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One picture: the bytes of a PNG, the seed that draws it again, and the denoiser calls that it cost, counted."""
+    """One picture: the bytes of its file, the seed that draws it again, and the denoiser calls that it cost, counted."""
 
-    png: bytes = field(repr=False)
+    data: bytes = field(repr=False)
     seed: int
     nfe: float
     model: str
     """What drew it: the base model, or adapter@version."""
     warnings: tuple[str, ...] = ()
     """What the text encoder did not see of the prompt."""
+    format: str = "png"
+    steps: str = ""
+    """The padded size of each of its denoiser calls, run-length: 8x12,4x8. The same sizes, the same bits."""
+    safety: str = "off"
+    """What the service's safety checker says of all pictures of the answer: off, passed, withheld."""
+    withheld: str | None = None
+    """Why the safety checker kept this one back; `data` is empty then."""
+
+    @property
+    def png(self) -> bytes:
+        """The file, where it is a PNG. Raises ValueError."""
+        if self.format != "png":
+            raise ValueError(f"the picture is a {self.format}; its file is in `data`")
+        return self.data
 
     def save(self, path: Path | str) -> Path:
-        """Write the PNG; returns where."""
+        """Write the file; returns where."""
         written = Path(path)
-        written.write_bytes(self.png)
+        written.write_bytes(self.data)
         return written
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A picture on its way: `index` says which of the n, `number` counts its previews from 0."""
+
+    data: bytes = field(repr=False)
+    index: int
+    number: int
+    format: str = "png"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """An asynchronous request for pictures. status: queued, in_progress, completed, failed, cancelled.
+
+    `images` are there once it is completed, until `expires_at`. `step` of `steps`: denoiser steps of all pictures together.
+    """
+
+    id: str
+    status: str
+    model: str = ""
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    step: int = 0
+    steps: int = 0
+    images: tuple[Image, ...] = ()
+    error: JobError | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status not in ("queued", "in_progress")

@@ -61,6 +61,11 @@ def of_response(response: httpx.Response) -> StropError:
     return _error(response.status_code, problem, said, _seconds(response.headers.get("retry-after")))
 
 
+def of_problem(problem: dict[str, Any]) -> StropError:
+    """The error that a problem means which came in the middle of a stream, where there was no status any more."""
+    return _error(problem["status"], problem, problem["detail"], None)
+
+
 def of_call(error: Any, target: str) -> StropError:
     """The error that a failed gRPC call (a grpc.RpcError that is a grpc.Call) means."""
     metadata = {each.key: each.value for each in error.trailing_metadata() or ()}

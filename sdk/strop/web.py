@@ -1,7 +1,8 @@
 """HTTP to the gateway and the inference endpoint: the key, retries, and refusals as errors."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
 import httpx
@@ -49,6 +50,30 @@ class Web:
                 return take(response.iter_bytes())
 
         return self._retries.call(once)
+
+    def delete(self, url: str) -> Any:
+        """The JSON of a DELETE; tried again whatever cut it, for it does no more the second time."""
+        return self._retries.call(lambda: self._json("DELETE", url))
+
+    def events(self, url: str, *, answer_seconds: float, **content: Any) -> Iterator[Any]:
+        """The data of each server-sent event of a POST. Its beginning is tried again as `post` is, its middle never."""
+        timeout = httpx.Timeout(self._timeout, read=answer_seconds)
+        with ExitStack() as opened:
+
+            def begin() -> httpx.Response:
+                with _translated(url):
+                    asked = self._client.stream("POST", url, headers=self._key, timeout=timeout, **content)
+                    response = opened.enter_context(asked)
+                    if response.is_error:
+                        response.read()
+                        raise refusals.of_response(response)
+                    return response
+
+            response = self._retries.call(begin, may=_not_begun)
+            with _translated(url):
+                for line in response.iter_lines():  # each event of ours is one line of data
+                    if line.startswith("data:"):
+                        yield json.loads(line.removeprefix("data:"))
 
     def close(self) -> None:
         self._client.close()

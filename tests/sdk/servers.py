@@ -140,7 +140,7 @@ def http_server(script: dict[str, list[Reply]]) -> Iterator[Http]:
             replies = http.script[path]
             self.give(replies.pop(0) if len(replies) > 1 else replies[0])
 
-        do_POST = do_GET
+        do_POST = do_DELETE = do_GET
 
         def give(self, reply: Reply) -> None:
             self.close_connection = True

@@ -9,9 +9,9 @@ import strop
 
 def test_the_names() -> None:
     assert sorted(strop.__all__) == strop.__all__ == [
-        "Adapter", "Alias", "Artifact", "Attempt", "Certificate", "Choice", "Client", "Conflict", "Damaged", "Event", "FieldError", "File", "Image",
+        "Adapter", "Alias", "Artifact", "Attempt", "Certificate", "Choice", "Client", "Conflict", "Damaged", "Drawing", "Event", "FieldError", "File", "Image",
         "InvalidRequest", "Job", "JobCancelled", "JobEnded", "JobError", "JobFailed", "Model", "NotFound",
-        "PermissionDenied", "Progress", "RateLimited", "State", "StropError", "TooLarge", "Unauthenticated",
+        "PermissionDenied", "Preview", "Progress", "RateLimited", "State", "StropError", "TooLarge", "Unauthenticated",
         "Unavailable",
     ]  # fmt: skip
     assert all(hasattr(strop, name) for name in strop.__all__)
@@ -33,7 +33,7 @@ def test_the_verbs_of_a_client() -> None:
         "methods": ["list"],
         "files": ["upload"],
         "artifacts": ["download", "list"],
-        "images": ["generate"],
+        "images": ["cancel", "generate", "get", "start", "stream", "wait"],
     }  # fmt: skip
 
 
