@@ -70,7 +70,9 @@ def test_adapters_and_the_format_of_the_ending_are_asked_for(command: Command, t
     with http_server({"/v1/images/generations": [drawn(7)]}) as http:
         http.script["/.well-known/strop"] = [Reply(body={"inference_url": http.url})]
         words = ("--url", http.url, "images", "generate", "red", "a", "-o", tmp_path / "a.jpg")
-        assert command(*words, "--adapter", "x=0.5", "--adapter", "y", "--scheduler", "euler", "--quality", 80).code == 0
+        assert (
+            command(*words, "--adapter", "x=0.5", "--adapter", "y", "--scheduler", "euler", "--quality", 80).code == 0
+        )
         body = json.loads(next(each for _, _, each in http.requests if each))
     assert body["adapters"] == [{"name": "x", "weight": 0.5}, {"name": "y", "weight": 1.0}]
     told = {name: body[name] for name in ("scheduler", "output_format", "output_compression")}
