@@ -6,6 +6,8 @@ from service.domain.adapters import ALIAS, AdapterVersion, AliasRequest, parse_r
 from service.domain.errors import Conflict, FieldError, InvalidRequest, NotFound
 from service.domain.ids import TenantId
 from service.domain.ports import ReadUnit, WriteUnit
+from service.domain.receipts import Stage, Verdict
+from service.operations.receipts import so_far
 
 _ALIAS = re.compile(ALIAS)
 
@@ -31,15 +33,20 @@ def move(unit: WriteUnit, tenant: TenantId, name: str, alias: str, asked: AliasR
 
 
 def require_receipt(unit: ReadUnit, version: AdapterVersion, alias: str) -> None:
-    """The gate of an alias that needs a receipt. Raises Conflict unless the version has one that passed.
-
-    No version has one: this service does not issue receipts yet.
-    """
-    raise Conflict(
-        f"{version.name}@{alias} moves only to a version with a passed receipt, and {version.reference} has none: "
-        "ask for its receipt first, or set needs_receipt to false",
-        code="receipt_missing",
-    )
+    """The gate of an alias that needs a receipt. Raises Conflict unless the version has one that is signed and passed."""
+    row = unit.receipts.find(version.tenant, version.name, version.version)
+    if row is None or row.stage is not Stage.SIGNED:
+        raise Conflict(
+            f"{version.name}@{alias} moves only to a version with a passed receipt, and {version.reference} has none: "
+            f"{so_far(row) if row else 'there is none to come'}; wait for it, or set needs_receipt to false",
+            code="receipt_missing",
+        )
+    if row.verdict is not Verdict.PASSED:
+        raise Conflict(
+            f"{version.name}@{alias} moves only to a version with a passed receipt, and that of {version.reference} failed: "
+            "read it for the reasons, and choose another version, or set needs_receipt to false",
+            code="receipt_failed",
+        )
 
 
 def known_name(name: str) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from service.adapters import keys
+from service.domain.adapters import AliasRequest
 from service.domain.artifacts import Kind
-from service.domain.errors import InvalidRequest, NotFound, Unavailable
+from service.domain.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from service.domain.principals import LOCAL
 from service.domain.receipts import DEFAULT_PROMPTS, SignedReceipt, Stage, Verdict, statement
 from service.operations.receipts import MissingReceipt, Receipts
@@ -262,3 +263,24 @@ def test_a_version_that_is_deleted_takes_its_receipt_along(world: World, steward
     measurer = PlannedMeasurer(world, while_measuring=lambda: world.sql("DELETE FROM adapter_versions"))
     assert steward(measurer).turn() == 0
     assert world.sql("SELECT * FROM receipts") == []
+
+
+class TestAliasThatNeedsAReceipt:
+    def put(self, world: World) -> None:
+        world.adapters.put_alias(LOCAL, "red-things", "stable", AliasRequest(version=1, needs_receipt=True))
+
+    def test_moves_to_a_version_whose_receipt_passed(self, world: World, steward: Steward) -> None:
+        published(world)
+        with pytest.raises(Conflict, match="not been asked for yet") as refused:
+            self.put(world)
+        assert refused.value.code == "receipt_missing"
+        steward().turn()
+        self.put(world)
+        assert world.models.resolve(LOCAL, "red-things@stable").version == 1  # type: ignore[union-attr]
+
+    def test_does_not_move_to_one_whose_receipt_failed(self, world: World, steward: Steward) -> None:
+        published(world)
+        steward(PlannedMeasurer(world, lambda version: receipt_of(version, measured(ratio=1.05)))).turn()
+        with pytest.raises(Conflict, match=r"red-things@1 failed") as refused:
+            self.put(world)
+        assert refused.value.code == "receipt_failed"
