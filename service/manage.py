@@ -3,12 +3,15 @@
 migrate   bring the database to the newest schema
 steward   run the loops that no request asked for, until SIGTERM
 up        start the embedded stack and leave it running until Ctrl-C or SIGTERM
+keygen    make the steward's signing key
+remeasure ask again for receipts that were given up
 digest    print what pins a model's folder in the catalogue
 openapi   write docs/openapi.json anew; with --check only say whether it is fresh
 states    write docs/jobs-states.md anew; with --check only say whether it is fresh
 """
 
 import argparse
+import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,18 +19,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 from service import settings, telemetry
-from service.adapters import db, storage, weights
+from service.adapters import db, inference, keys, storage, weights
 from service.domain import drawing
+from service.domain.adapters import parse_reference
 from service.domain.errors import StropError
+from service.domain.ports import Store
+from service.domain.principals import LOCAL_TENANT
 from service.operations.attempts import Attempts
 from service.operations.retention import DAY, Keep
-from service.operations.steward import chores, keep_house, pulse_of
+from service.operations.signing import Signing
+from service.operations.steward import RECEIPT_SECONDS, chores, keep_house, pulse_of, receipt_chores
 from service.rest import face
+from service.telemetry import Pulse
 from service.wire.listening import refuse_taken_port
 
+log = logging.getLogger(__name__)
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 OPENAPI = DOCS / "openapi.json"
 STATES = DOCS / "jobs-states.md"
@@ -76,10 +85,52 @@ def steward(arguments: argparse.Namespace) -> int:
     clock = partial(datetime.now, UTC)
     todo = chores(database, store, attempts, keep, clock, lease_seconds=chosen.lease_seconds)
     pulse = pulse_of(todo)
+    receipts_beside(chosen, database, store, stop)
     with telemetry.served(pulse, chosen.steward_health_port):
         keep_house(todo, stop, pulse)
     database.close()
     return 0
+
+
+def receipts_beside(chosen: settings.Settings, database: db.SqlDatabase, store: Store, stop: Event) -> None:
+    """Receipts in a thread that dies with the process. Raises BadSigningKey."""
+    if chosen.signing_key_file is None or chosen.inference_url is None:
+        log.info("no receipts are asked for: that needs STROP_SIGNING_KEY_FILE and STROP_INFERENCE_URL")
+        return
+    key = chosen.api_key.get_secret_value() if chosen.api_key else None
+    endpoint, signer = inference.Endpoint(chosen.inference_url, key), keys.load(chosen.signing_key_file)
+    signing = Signing(database, store, endpoint, signer, is_stopping=stop.is_set)
+    words = (receipt_chores(signing), stop, Pulse(RECEIPT_SECONDS))
+    Thread(target=keep_house, args=words, name="receipts", daemon=True).start()
+
+
+def keygen(arguments: argparse.Namespace) -> int:
+    path = arguments.out or settings.load().signing_key_file
+    if path is None:
+        print("strop: say where to: --out FILE, or set STROP_SIGNING_KEY_FILE", file=sys.stderr)
+        return 2
+    print(f"strop: wrote {path}, key {keys.generate(path).key_id}")
+    return 0
+
+
+def keygen_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: STROP_SIGNING_KEY_FILE; never overwritten")
+
+
+def remeasure(arguments: argparse.Namespace) -> int:
+    named = parse_reference(arguments.adapter) if arguments.adapter else (None, None)
+    if named is None or isinstance(named[1], str):
+        print("strop: write NAME or NAME@VERSION", file=sys.stderr)
+        return 2
+    database = db.connect(settings.load().database_url)
+    with database.write() as unit:
+        print(f"strop: {unit.receipts.ask_again(LOCAL_TENANT, *named)} receipts will be asked for again")
+    database.close()
+    return 0
+
+
+def remeasure_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("adapter", metavar="NAME[@VERSION]", nargs="?", help="only of this one; default: of all")
 
 
 def up(arguments: argparse.Namespace) -> int:
@@ -132,6 +183,8 @@ VERBS: dict[str, Verb] = {
     "migrate": Verb("bring the database to the newest schema", migrate),
     "steward": Verb("run the loops that no request asked for", steward),
     "up": Verb("start the embedded stack", up),
+    "keygen": Verb("make the steward's signing key", keygen, keygen_arguments),
+    "remeasure": Verb("ask again for receipts that were given up", remeasure, remeasure_arguments),
     "digest": Verb("print what pins a model's folder in the catalogue", digest, digest_arguments),
     "openapi": Verb("write docs/openapi.json anew, or check it", openapi, check_argument),
     "states": Verb("write docs/jobs-states.md anew, or check it", states, check_argument),

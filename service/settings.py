@@ -57,7 +57,8 @@ class Settings(BaseSettings):
     )
     inference_port: int = Field(default=8001, ge=1, le=65535, description="Port of the inference endpoint.")
     inference_url: str | None = Field(
-        default=None, description="Where callers reach the inference endpoint; empty: this host."
+        default=None,
+        description="Where callers, and the steward for receipts, reach the inference endpoint; empty: this host, and no receipts.",
     )
 
     lease_seconds: float = Field(
@@ -120,6 +121,11 @@ class Settings(BaseSettings):
         default="",
         pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$",
         description="module:function that looks at each drawn picture before it is given out; empty: none does.",
+    )
+
+    signing_key_file: Path | None = Field(
+        default=None,
+        description="The steward's Ed25519 key for receipts, made by `manage keygen`; empty, or no STROP_INFERENCE_URL: none are asked for.",
     )
 
     keep_last_checkpoints: int = Field(

@@ -51,14 +51,11 @@ class Signing:
     ) -> None:
         self._database, self._store, self._measurer, self._signer = database, store, measurer, signer
         self._is_stopping = is_stopping
-
-    def publish_key(self) -> None:
-        """So that everybody can check what will be signed. Old keys stay."""
-        with self._database.write() as unit:
-            unit.receipts.publish_key(LOCAL_TENANT, self._signer.key_id, self._signer.public)
+        self._is_published = False
 
     def turn(self) -> int:
         """Bring one receipt to its end; returns how many were signed. Raises Unavailable while the database is away."""
+        self._publish_key()
         if not self._measurer.is_there():
             return 0
         with self._database.write() as unit:
@@ -82,6 +79,13 @@ class Signing:
             return 0
         log.info("signed the receipt of %s: %s", asked.reference, receipt.verdict)
         return 1
+
+    def _publish_key(self) -> None:
+        """So that everybody can check what will be signed. Old keys stay."""
+        if not self._is_published:
+            with self._database.write() as unit:
+                unit.receipts.publish_key(LOCAL_TENANT, self._signer.key_id, self._signer.public)
+            self._is_published = True
 
     def _still(self, asked: Asked) -> None:
         if self._is_stopping():

@@ -12,9 +12,11 @@ from service.domain.ports import Clock, Database, Store
 from service.operations.attempts import Attempts
 from service.operations.drawn import remove_expired
 from service.operations.retention import Keep, Sweep, expire_checkpoints, for_a_while, trim_events
+from service.operations.signing import Signing
 from service.telemetry import Pulse
 
 log = logging.getLogger(__name__)
+RECEIPT_SECONDS = 5.0
 PATIENCE = 4
 """Turns of the most frequent chore that may be missed before the steward is no longer ready."""
 
@@ -41,6 +43,11 @@ def chores(
         Chore("remove what no row names from the store", 600.0, sweep.turn),
         Chore("remove drawn pictures whose time is over", 300.0, lambda: remove_expired(store, keep.drawn, clock)),
     )
+
+
+def receipt_chores(signing: Signing) -> tuple[Chore, ...]:
+    """For a thread of their own: a measurement takes minutes, and none of the chores above may wait for it."""
+    return (Chore("have a receipt measured and sign it", RECEIPT_SECONDS, signing.turn),)
 
 
 def forget_keys(database: Database) -> int:

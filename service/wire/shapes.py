@@ -1,10 +1,10 @@
 """What travels, by the names of DESIGN.md (Wire shapes), and the domain's records put into them."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from datetime import datetime
+from typing import Any, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, Field, PlainSerializer, RootModel
+from pydantic import BaseModel, Field, RootModel
 
 from service.domain import adapters, artifacts, files, jobs
 from service.domain.adapters import AdapterVersion
@@ -14,17 +14,10 @@ from service.domain.files import FileKind
 from service.domain.jobs import State
 from service.domain.pages import Page
 from service.operations.models import Shown
+from service.wire.moments import Moment
 
 Item = TypeVar("Item", bound=BaseModel)
 Row = TypeVar("Row")
-
-
-def _zulu(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-Moment = Annotated[datetime, PlainSerializer(_zulu, return_type=str)]
-"""UTC, milliseconds, Z."""
 
 
 class List(BaseModel, Generic[Item]):
