@@ -10,6 +10,7 @@ import pytest
 
 from service.adapters import db, keys
 from service.domain.jobs import State
+from service.manage import main
 from tests.eventually import eventually
 from tests.service.world import World
 
@@ -69,40 +70,29 @@ def test_the_steward_ends_what_was_lost_and_ends_itself_when_told(world: World, 
 
 
 class TestKeygen:
-    def test_makes_a_key_that_only_its_owner_reads_and_never_overwrites_one(self, tmp_path: Path) -> None:
-        path = tmp_path / "signing.pem"
-        made = manage("keygen", STROP_SIGNING_KEY_FILE=str(path))
-        assert (made.returncode, made.stderr) == (0, "")
-        assert path.stat().st_mode & 0o777 == 0o600
-        assert keys.load(path).key_id in made.stdout
-        before = path.read_bytes()
-        again = manage("keygen", "--out", str(path))
-        assert (again.returncode, path.read_bytes()) == (1, before)
-        assert "never overwritten" in again.stderr
+    """In this process: another would spend seconds on imports."""
 
-    def test_wants_to_know_where_to(self) -> None:
-        assert manage("keygen").returncode == 2
-
-    @pytest.mark.parametrize(
-        ("content", "mode", "said"),
-        [(b"no key", 0o600, "holds no private key"), (None, 0o600, "cannot be read"), (b"", 0o644, "chmod 600")],
-    )
-    def test_a_steward_with_a_bad_key_says_so_and_ends(
-        self, tmp_path: Path, content: bytes | None, mode: int, said: str
+    def test_makes_a_key_that_only_its_owner_reads_and_never_overwrites_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         path = tmp_path / "signing.pem"
-        if content is not None:
-            path.write_bytes(content)
-            path.chmod(mode)
-        settings = {"STROP_STATE_DIR": str(tmp_path), "STROP_INFERENCE_URL": "http://127.0.0.1:1"}
-        done = manage("steward", STROP_SIGNING_KEY_FILE=str(path), **settings)
-        assert done.returncode == 1
-        assert said in done.stderr
-        assert "Traceback" not in done.stderr
+        monkeypatch.setenv("STROP_SIGNING_KEY_FILE", str(path))
+        assert main(["keygen"]) == 0
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert keys.load(path).key_id in capsys.readouterr().out
+        before = path.read_bytes()
+        assert main(["keygen", "--out", str(path)]) == 1
+        assert path.read_bytes() == before
+        assert "never overwritten" in capsys.readouterr().err
+
+    def test_wants_to_know_where_to(self) -> None:
+        assert main(["keygen"]) == 2
 
 
-def test_remeasure_wants_a_name(tmp_path: Path) -> None:
-    assert manage("migrate", STROP_STATE_DIR=str(tmp_path)).returncode == 0
-    done = manage("remeasure", "red-things@1", STROP_STATE_DIR=str(tmp_path))
-    assert (done.returncode, done.stdout) == (0, "strop: 0 receipts will be asked for again\n")
-    assert manage("remeasure", "red@stable", STROP_STATE_DIR=str(tmp_path)).returncode == 2
+def test_remeasure_wants_a_name(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STROP_DATABASE_URL", sqlite_url)
+    assert main(["remeasure", "red-things@1"]) == 0
+    assert capsys.readouterr().out == "strop: 0 receipts will be asked for again\n"
+    assert main(["remeasure", "red@stable"]) == 2
