@@ -43,6 +43,7 @@ class Jobs:
         steps: int | None = None,
         seed: int | None = None,
         dtype: str | None = None,
+        gradient_checkpointing: bool | None = None,
         samples: Mapping[str, Any] | None = None,
         validation: Mapping[str, Any] | None = None,
         checkpoint_every: int | None = None,
@@ -63,7 +64,8 @@ class Jobs:
         fields = {
             "base_model": base_model, "prompts": prompts, "prompts_file": prompts_file,
             "images_file": images_file, "start_adapter": start_adapter, "reward": reward,
-            "method": method, "lora": lora, "steps": steps, "seed": seed, "dtype": dtype, "samples": samples,
+            "method": method, "lora": lora, "steps": steps, "seed": seed, "dtype": dtype,
+            "gradient_checkpointing": gradient_checkpointing, "samples": samples,
             "validation": validation, "checkpoint_every": checkpoint_every, "max_seconds": max_seconds,
             "max_nfe": max_nfe, "needs": needs, "adapter_name": adapter_name, "priority": priority, "metadata": metadata, **unknown,
         }  # fmt: skip

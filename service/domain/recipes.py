@@ -121,6 +121,10 @@ class JobRequest(BaseModel):
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="Precision of the base model; auto: bf16 on a GPU that has it, else fp32."
     )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="Compute activations anew in the backward pass: less memory, about a third more time, same gradient.",
+    )
     samples: Samples = Field(default_factory=Samples, description="Pictures drawn while the job trains.")
     validation: Validation | None = Field(
         default=None,

@@ -40,6 +40,8 @@ def run(begin: pipe.Begin, say: Say, stop: AskedToStop) -> None:
         resolution=recipe.base.resolution,
         preview_decoder=Path(recipe.base.preview_decoder) if recipe.method.preview == "taesd" else None,
     )
+    if recipe.gradient_checkpointing:
+        base.enable_gradient_checkpointing()
     folder = Path(begin.reward_model_path) if begin.reward_model_path else None
     reward = make(recipe.reward, folder=folder, device=base.device)
     checkpoint = Path(begin.checkpoint_path).read_bytes() if begin.checkpoint_path else None

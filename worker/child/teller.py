@@ -25,6 +25,8 @@ from worker.training.events import Checkpointed, Event, Finished, Resumed, Sampl
 
 ADAPTER = "pytorch_lora_weights.safetensors"
 """diffusers' default name: `load_lora_weights(folder)` finds it."""
+KOHYA = "kohya.safetensors"
+"""The same adapter for ComfyUI and kohya's tools."""
 _PACE_STEPS = 20
 
 Say = Callable[[pipe.Message], None]
@@ -126,6 +128,8 @@ class Teller:
                 self._beside.do(partial(self._tell_checkpoint, event.step, event.snapshot, now))
             case Finished():
                 self._beside.finish()
+                if event.kohya is not None:
+                    self._write(KOHYA, "export", event.kept_step, event.kohya)
                 self._write(ADAPTER, "adapter", event.kept_step, event.adapter)
                 spent = event.training_nfe, float(event.training_fe)
                 self._say(pipe.Finished(event.step, None, *spent, reason=event.reason))

@@ -92,6 +92,7 @@ class Finished:
     """The end: the averaged adapter as a file that plain diffusers loads, and what it cost.
 
     `step` is the last update; `kept_step` the one whose adapter is delivered (the best by validation, where there is one).
+    `kohya`: the same adapter under the keys that ComfyUI and kohya's tools read, for the families that have such.
     `reason`: completed; guard (validation has not risen for `patience` turns); max_nfe or max_seconds (a budget is spent).
     """
 
@@ -99,6 +100,7 @@ class Finished:
     kept_step: int
     reason: Literal["completed", "guard", "max_nfe", "max_seconds"]
     adapter: bytes
+    kohya: bytes | None
     sha256: str
     training_nfe: int
     training_fe: int

@@ -53,7 +53,7 @@ def train(
     Raises JobFailure: nan_loss, nan_latents, out_of_memory, reward_error, lora_targets, start_adapter,
     checkpoint_damaged, checkpoint_version.
     """
-    method = method_of(recipe, base.latent_shape)
+    method = method_of(recipe, base.latent_shape, embeds_guidance=base.embedded_guidance is not None)
     parameters = base.add_adapter(recipe.lora.rank, recipe.lora.targets, recipe.seed)
     if start is not None:
         begin_with(parameters, base.read_adapter(start))
@@ -86,12 +86,14 @@ def train(
             yield Checkpointed(progress.step, Snapshot.of(progress, optimiser.tensors()))
 
     keeps_best = recipe.validation is not None and recipe.validation.keep_best
-    adapter = base.export(optimiser.best if keeps_best else optimiser.average)
+    kept = optimiser.best if keeps_best else optimiser.average
+    adapter = base.export(kept)
     yield Finished(
         step=progress.step,
         kept_step=progress.best.step if keeps_best else progress.step,
         reason=reason,
         adapter=adapter,
+        kohya=base.export_kohya(kept),
         sha256=hashlib.sha256(adapter).hexdigest(),
         training_nfe=progress.counts.nfe,
         training_fe=progress.counts.fe(progress.backward_cost),

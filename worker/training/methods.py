@@ -1,6 +1,7 @@
 """From the recipe's word to the function: which method of `worker/sharpening`, with which settings, on which prompts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
@@ -31,9 +32,16 @@ LATENT_PIXELS_PER_CALL = 32_768
 MOST_ROWS = 128
 
 
-def method_of(recipe: Recipe, latent_shape: tuple[int, int, int]) -> update.Method:  # noqa: PLR0911 — a dispatch
-    """The recipe's method, bound to its settings."""
+def method_of(  # noqa: PLR0911 — a dispatch
+    recipe: Recipe, latent_shape: tuple[int, int, int], *, embeds_guidance: bool = False
+) -> update.Method:
+    """The recipe's method, bound to its settings.
+
+    `embeds_guidance`: guidance is an input of the network (FLUX.1-dev), so the losses are fed what the rollouts were.
+    """
     method, settings = recipe.method, settings_of(recipe, latent_shape)
+    if embeds_guidance:
+        settings = replace(settings, loss_guidance=settings.rollout_guidance)
     match method:
         case SharpeningRLHF():
             return partial(paper_step if method.paper else step, settings)

@@ -5,7 +5,7 @@ import { address } from "./files.js";
 import { bytes } from "./format.js";
 
 const GROUPS = [
-  { name: "Result", kinds: ["adapter", "manifest"], open: true },
+  { name: "Result", kinds: ["adapter", "export", "receipt", "manifest"], open: true },
   { name: "Checkpoints", kinds: ["checkpoint"] },
   { name: "Pictures", kinds: ["sample"] },
   { name: "Logs", kinds: ["log"] },

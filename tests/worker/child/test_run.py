@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import torch.utils.checkpoint
 from PIL import Image
 
 from service.domain.catalogue import BaseModelEntry
@@ -21,7 +22,7 @@ from worker import pipe
 from worker.attempt.pictures import unpack as unpack_pictures
 from worker.child.account import Account
 from worker.child.run import run
-from worker.child.teller import Teller
+from worker.child.teller import ADAPTER, KOHYA, Teller
 from worker.training.checkpoint import Snapshot, account_of, unpack
 
 PROMPTS = ["a red dot", "a blue dot", "no"]
@@ -317,3 +318,34 @@ class TestAStartAdapter:
         with pytest.raises(JobFailure, match=r"the same lora\.rank") as failure:
             train(steps=1, start=start, lora={"rank": 3})
         assert failure.value.code == "start_adapter"
+
+
+class TestGradientCheckpointing:
+    def test_is_on_where_the_recipe_says_so_and_changes_the_adapter_by_rounding_at_most(
+        self, train: Train, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        anew, compute_anew = [], torch.utils.checkpoint.checkpoint
+
+        def counted(*given: Any, **words: Any) -> Any:
+            anew.append(given)
+            return compute_anew(*given, **words)
+
+        monkeypatch.setattr(torch.utils.checkpoint, "checkpoint", counted)
+        plain = train(steps=2)
+        assert not anew
+        checkpointed = train(steps=2, gradient_checkpointing=True)
+        assert anew
+        one, other = (safetensors.torch.load((told.folder / ADAPTER).read_bytes()) for told in (plain, checkpointed))
+        torch.testing.assert_close(other, one)
+
+
+class TestTheKohyaFile:
+    def test_holds_the_delivered_adapter_under_other_names(self, train: Train) -> None:
+        told = train(steps=1)
+        assert [said.name for said in told.files("export").values()] == [KOHYA]
+        ours, theirs = (safetensors.torch.load((told.folder / name).read_bytes()) for name in (ADAPTER, KOHYA))
+        values = {name: value for name, value in theirs.items() if not name.endswith(".alpha")}
+        assert sorted(value.sum().item() for value in values.values()) == sorted(
+            value.sum().item() for value in ours.values()
+        )
+        assert {value.item() for name, value in theirs.items() if name.endswith(".alpha")} == {2}

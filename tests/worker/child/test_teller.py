@@ -33,7 +33,7 @@ def checkpointed(step: int) -> Checkpointed:
 
 
 def finished(step: int, reason: Any = "completed") -> Finished:
-    return Finished(step, step, reason, b"adapter", "", 10 * step, 12 * step, 4, 4)
+    return Finished(step, step, reason, b"adapter", None, "", 10 * step, 12 * step, 4, 4)
 
 
 @dataclass

@@ -174,3 +174,19 @@ class TestImages:
         assert first.training_nfe == COSTS["sharpening-sft"][1][0]
         without = of(Stepped, list(run(job, reward=bright)))
         assert first.loss != without[0].loss
+
+
+class TestGuidanceThatIsAnInput:
+    @every_method
+    def test_is_the_same_in_rollouts_and_losses(self, name: str, folder_of: Callable[[str], Path]) -> None:
+        """FLUX.1-dev reads it. The paper's estimator alone has none to give: it stands for the model's own habit there."""
+        family = load("flux", folder_of("flux-dev"), device="cpu", resolution=64)
+        fed: set[float] = set()
+        family.denoiser.register_forward_pre_hook(  # type: ignore[attr-defined]
+            lambda module, inputs, words: fed.update(words["guidance"].tolist()), with_kwargs=True
+        )
+        parameters = family.add_adapter(2, ["attention"], seed=0)
+        job = recipe(name)
+        method = method_of(job, family.latent_shape, embeds_guidance=True)
+        method(world_of(family, bright, parameters, PROMPTS[:2]), memory_of(job.method), 0, (0, 1))
+        assert fed == {family.embedded_guidance if name == "paper" else 2.0}
