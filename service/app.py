@@ -40,7 +40,7 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
     key = chosen.api_key.get_secret_value() if chosen.api_key else None
     link_key = chosen.link_key.get_secret_value() if chosen.link_key else None
     jobs, models = Jobs(database, queue.Doorbell(chosen.broker_url), known, store), Models(database, known)
-    adapters = Adapters(database)
+    adapters = Adapters(database, store)
     notifier = db.JobNotifier(database)
     grpc_face = rpc.Face(
         rpc.Operations(jobs, models, adapters, Watching(jobs, notifier)), key, chosen.host, chosen.grpc_port

@@ -53,6 +53,13 @@ class Models:
         request = models_pb2.ModelsDeleteAliasRequest(name=name, alias=alias)
         self._rpc.change(ModelsStub, "DeleteAlias", request, idempotency_key)
 
+    def delete(self, name: str, *, force: bool = False, idempotency_key: str | None = None) -> None:
+        """Delete `name@2`, or all versions of `name`, for ever; the job that made it stays. Raises NotFound, InvalidRequest
+        for an alias, and Conflict: an alias points to it (`force` takes that away too), or a job begins with it.
+        """
+        request = models_pb2.ModelsDeleteRequest(name=name, force=force)
+        self._rpc.change(ModelsStub, "Delete", request, idempotency_key)
+
 
 class Rewards:
     """What a job may search for."""

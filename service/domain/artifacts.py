@@ -21,6 +21,10 @@ class Kind(StrEnum):
     RECEIPT = "receipt"
 
 
+OF_THE_JOB = frozenset({Kind.CHECKPOINT, Kind.SAMPLE, Kind.LOG})
+"""What stays with a job whose adapter is deleted; files of the other kinds are the adapter's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """A file of a job: `key` in the store lies under jobs/<id>/<fence>/; `name` is the last part of it."""

@@ -159,7 +159,7 @@ class Event:
 
     Types: job.queued, job.started, job.ready, job.resumed, job.step, job.samples, job.validation, job.checkpoint,
     job.checkpoint_damaged, job.log, job.requeued, job.pausing, job.paused, job.finalizing, job.cancelling, job.cancelled, job.failed, job.succeeded,
-    job.certified. Where a step was run twice, the highest fence counts.
+    job.certified, job.adapter_deleted. Where a step was run twice, the highest fence counts.
     """
 
     number: int

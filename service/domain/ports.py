@@ -178,6 +178,15 @@ class AdapterWriter(AdapterReader, Protocol):
     def unpoint(self, tenant: TenantId, name: str, alias: str) -> bool:
         """Take an alias of a held name away. False: no such."""
 
+    def seize(self, tenant: TenantId, name: str, version: int | None) -> list[AdapterVersion]:
+        """This version of a held name, or all, held against whoever holds one by `hold_version`; oldest first."""
+
+    def beginning(self, tenant: TenantId, references: Collection[str]) -> tuple[JobId, str] | None:
+        """A job that has not ended and begins with one of these versions, and which."""
+
+    def remove(self, tenant: TenantId, name: str, versions: Collection[int]) -> list[Artifact]:
+        """Delete seized versions that no alias points to, with the rows of their files; returns those. Jobs stay."""
+
     def publish(self, job: Held, base_model: str, file: Artifact, manifest: Artifact, reason: str) -> AdapterVersion:
         """Take the adapter's next version and end the held job as succeeded, with its manifest: job first, then adapter."""
 

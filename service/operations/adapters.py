@@ -1,11 +1,12 @@
-"""What an owner does to adapters that are there: aliases set and moved, taken away."""
+"""What an owner does to adapters that are there: aliases set, moved and taken away; versions deleted."""
 
 from dataclasses import dataclass
 
 from service.domain.adapters import Alias, AliasRequest
-from service.domain.ports import Database, WriteUnit
+from service.domain.artifacts import Artifact
+from service.domain.ports import Database, Store, WriteUnit
 from service.domain.principals import Principal
-from service.operations import aliases
+from service.operations import aliases, deleting, stowing
 from service.operations.once import Keyed, once
 
 
@@ -19,8 +20,8 @@ class Moved:
 
 
 class Adapters:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, store: Store) -> None:
+        self._database, self._store = database, store
 
     def put_alias(
         self, principal: Principal, name: str, alias: str, asked: AliasRequest, keyed: Keyed | None = None
@@ -61,3 +62,19 @@ class Adapters:
                 raise aliases.no_alias(name, alias)
 
         return once(self._database, principal, keyed, alias, write)[1]
+
+    def delete(self, principal: Principal, name: str, *, force: bool = False, keyed: Keyed | None = None) -> bool:
+        """Delete `name@3`, or all versions of `name`. Returns whether an earlier request did it.
+
+        One transaction, then the files. Raises NotFound; InvalidRequest for an alias; Conflict while an alias points to it,
+        unless `force` takes that away too, and while a job that begins with it has not ended.
+        """
+        bare, version = deleting.parse(name)
+        gone: list[Artifact] = []
+
+        def write(unit: WriteUnit) -> None:
+            gone[:] = deleting.remove(unit, principal.tenant, bare, version, force=force)
+
+        _, replayed = once(self._database, principal, keyed, bare, write)
+        stowing.discard(self._store, gone)
+        return replayed

@@ -13,7 +13,7 @@ from service.domain.ports import Database, Deed, Doorbell, Store, Submission, Wr
 from service.domain.principals import Principal
 from service.domain.recipes import CertificateRequest, JobRequest, Recipe
 from service.domain.verbs import CANCEL, PAUSE, RESUME, RETRY, Verb
-from service.operations import certifying
+from service.operations import certifying, deleting
 from service.operations.deriving import certificate_recipe, clone_request
 from service.operations.known import known_form, no_job
 from service.operations.moves import move
@@ -143,6 +143,7 @@ class Jobs:
             unit.jobs.add(Submission(job_id, principal.tenant, recipe, recipe.adapter_name or job_id))
             if not certifying.can_begin(unit, principal.tenant, recipe):
                 raise Conflict("the checkpoint was removed this moment: ask again", code="too_few_checkpoints")
+            deleting.keep_start(unit, principal.tenant, recipe)
             unit.events.append(job_id, NOBODY, Deed("job.queued", data))
 
         made, replayed = once(self._database, principal, keyed, job_id, write)

@@ -64,7 +64,8 @@ IdempotencyKey: TypeAlias = Annotated[
 
 async def _keyed(request: Request, key: IdempotencyKey = None) -> once.Keyed | None:
     """The key with the digest of the very bytes that were sent. For bodies in JSON or none; a form has been read by now."""
-    return once.keyed(key, request.url.path, await request.body(), method=request.method)
+    query = f"?{request.url.query}" if request.url.query else ""
+    return once.keyed(key, request.url.path + query, await request.body(), method=request.method)
 
 
 Keyed: TypeAlias = Annotated[once.Keyed | None, Depends(_keyed)]

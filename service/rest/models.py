@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Path, Response
+from fastapi import Path, Query, Response
 
 from service.domain.adapters import ALIAS, AliasRequest
 from service.domain.methods import METHODS
@@ -44,6 +44,23 @@ def get_model(
 ) -> shapes.Model:
     """One model by its name; of an adapter also all its versions and aliases."""
     return shapes.Model.shown(ask.models.show(asker, name))
+
+
+@models.delete("/models/{name}", responses=refusals(404, 409, 422, 503))
+def delete_model(
+    *,
+    name: Annotated[str, Path(description="adapter@2, or an adapter's name: all its versions.")],
+    force: Annotated[
+        bool, Query(description="True: aliases that point to it are taken away too, instead of a refusal.")
+    ] = False,
+    response: Response,
+    ask: Ask,
+    asker: Asker,
+    keyed: Keyed,
+) -> shapes.Deleted:
+    """Delete an adapter's version, or all of them, for ever. The job that made it stays; its number is not used again."""
+    gone = shapes.Deleted(object="model", name=name)
+    return marked(response, gone, ask.adapters.delete(asker, name, force=force, keyed=keyed))
 
 
 @models.put("/models/{name}/aliases/{alias}", responses={201: _MADE, **refusals(404, 409, 413, 415, 422, 503)})

@@ -42,6 +42,11 @@ class Models(models_pb2_grpc.ModelsServicer):
         replayed = self._adapters.delete_alias(caller.principal, request.name, request.alias, keyed)
         return models_pb2.ModelsDeleteAliasResponse(replayed=replayed)
 
+    def Delete(self, request: models_pb2.ModelsDeleteRequest, caller: Caller) -> models_pb2.ModelsDeleteResponse:
+        keyed = _keyed(caller, "DELETE", f"/models/{request.name}{'?force=true' if request.force else ''}")
+        replayed = self._adapters.delete(caller.principal, request.name, force=request.force, keyed=keyed)
+        return models_pb2.ModelsDeleteResponse(replayed=replayed)
+
     def ListMethods(self, request: models_pb2.ListMethodsRequest, caller: Caller) -> models_pb2.ListMethodsResponse:
         known = (shapes.choice("method", each) for each in METHODS)
         return messages.fill_list(models_pb2.ListMethodsResponse(), known)

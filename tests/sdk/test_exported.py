@@ -28,7 +28,7 @@ def test_the_verbs_of_a_client() -> None:
         "jobs": [
             "cancel", "certificate", "clone", "create", "get", "list", "pause", "resume", "retry", "wait", "watch",
         ],
-        "models": ["delete_alias", "get", "list", "set_alias"],
+        "models": ["delete", "delete_alias", "get", "list", "set_alias"],
         "rewards": ["list"],
         "methods": ["list"],
         "files": ["upload"],

@@ -274,6 +274,14 @@ def test_an_alias_is_set_moved_drawn_from_and_taken_away(
     client.models.delete_alias("aliased", "stable", idempotency_key="once-and-again")
     with pytest.raises(strop.NotFound):
         client.models.get("aliased@stable")
+    client.models.set_alias("aliased", "stable", 2)
+    with pytest.raises(strop.Conflict, match="aliased@stable"):
+        client.models.delete("aliased")
+    client.models.delete("aliased@1")
+    client.models.delete("aliased", force=True, idempotency_key="gone")
+    client.models.delete("aliased", force=True, idempotency_key="gone")
+    with pytest.raises(strop.NotFound):
+        client.models.delete("aliased")
 
 
 @pytest.mark.parametrize("key", [None, "wrong-key-of-sixteen"])

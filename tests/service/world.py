@@ -52,7 +52,7 @@ class World:
         self.jobs = Jobs(self.database, self.bell, self.catalogue, self.store)
         self.files = Files(self.database, self.store)
         self.models = Models(self.database, self.catalogue)
-        self.adapters = Adapters(self.database)
+        self.adapters = Adapters(self.database, self.store)
         self.artifacts = Artifacts(self.database, self.store)
         self.attempts = self.worker()
 

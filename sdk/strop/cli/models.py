@@ -52,6 +52,16 @@ def unalias(client: Client, given: argparse.Namespace, out: Out) -> None:
     out.record({"name": given.alias, "deleted": True}, f"{given.alias} is gone")
 
 
+def delete(client: Client, given: argparse.Namespace, out: Out) -> None:
+    client.models.delete(given.name, force=given.force)
+    out.record({"name": given.name, "deleted": True}, f"{given.name} is gone")
+
+
+def delete_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="adapter@2, or an adapter's name: all its versions")
+    parser.add_argument("--force", action="store_true", help="take away aliases that point to it, too")
+
+
 def _one_alias(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("alias", metavar="NAME@ALIAS", help="red-things@stable")
 
@@ -76,4 +86,5 @@ VERBS = {
     "show": Verb("show one, with its versions and aliases", show, show_arguments),
     "alias": Verb("let an alias of an adapter point to a version", alias, alias_arguments),
     "unalias": Verb("take an alias away; its version stays", unalias, _one_alias),
+    "delete": Verb("delete an adapter's version, or all of them, for ever", delete, delete_arguments),
 }

@@ -55,6 +55,11 @@ class ModelsStub:
                 request_serializer=strop_dot_v1_dot_models__pb2.ModelsDeleteAliasRequest.SerializeToString,
                 response_deserializer=strop_dot_v1_dot_models__pb2.ModelsDeleteAliasResponse.FromString,
                 _registered_method=True)
+        self.Delete = channel.unary_unary(
+                '/strop.v1.Models/Delete',
+                request_serializer=strop_dot_v1_dot_models__pb2.ModelsDeleteRequest.SerializeToString,
+                response_deserializer=strop_dot_v1_dot_models__pb2.ModelsDeleteResponse.FromString,
+                _registered_method=True)
         self.ListMethods = channel.unary_unary(
                 '/strop.v1.Models/ListMethods',
                 request_serializer=strop_dot_v1_dot_models__pb2.ListMethodsRequest.SerializeToString,
@@ -94,6 +99,13 @@ class ModelsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Delete(self, request, context):
+        """Delete an adapter's version, or all of them, for ever. The job that made it stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListMethods(self, request, context):
         """The training methods, each hyper-parameter with its bound and its default.
         """
@@ -123,6 +135,11 @@ def add_ModelsServicer_to_server(servicer, server):
                     servicer.DeleteAlias,
                     request_deserializer=strop_dot_v1_dot_models__pb2.ModelsDeleteAliasRequest.FromString,
                     response_serializer=strop_dot_v1_dot_models__pb2.ModelsDeleteAliasResponse.SerializeToString,
+            ),
+            'Delete': grpc.unary_unary_rpc_method_handler(
+                    servicer.Delete,
+                    request_deserializer=strop_dot_v1_dot_models__pb2.ModelsDeleteRequest.FromString,
+                    response_serializer=strop_dot_v1_dot_models__pb2.ModelsDeleteResponse.SerializeToString,
             ),
             'ListMethods': grpc.unary_unary_rpc_method_handler(
                     servicer.ListMethods,
@@ -239,6 +256,33 @@ class Models:
             '/strop.v1.Models/DeleteAlias',
             strop_dot_v1_dot_models__pb2.ModelsDeleteAliasRequest.SerializeToString,
             strop_dot_v1_dot_models__pb2.ModelsDeleteAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Delete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/strop.v1.Models/Delete',
+            strop_dot_v1_dot_models__pb2.ModelsDeleteRequest.SerializeToString,
+            strop_dot_v1_dot_models__pb2.ModelsDeleteResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -10,9 +10,9 @@ from service.adapters.db.artifacts import read_artifact
 from service.adapters.db.tables import adapter_aliases, adapter_versions, adapters, artifacts, jobs
 from service.adapters.db.types import Now
 from service.domain.adapters import AdapterVersion, Alias, Which
-from service.domain.artifacts import Artifact, Kind
+from service.domain.artifacts import OF_THE_JOB, Artifact, Kind
 from service.domain.ids import JobId, TenantId
-from service.domain.jobs import State
+from service.domain.jobs import TERMINAL, State
 from service.domain.ports import Held
 
 
@@ -81,6 +81,32 @@ class AdapterWrites(AdapterRows):
     def unpoint(self, tenant: TenantId, name: str, alias: str) -> bool:
         gone = delete(adapter_aliases).where(*_named(tenant, name), adapter_aliases.c.alias == alias)
         return self._connection.execute(gone).rowcount == 1
+
+    def seize(self, tenant: TenantId, name: str, version: int | None) -> list[AdapterVersion]:
+        named = _versions().where(adapter_versions.c.tenant_id == tenant, adapter_versions.c.name == name)
+        if version is not None:
+            named = named.where(adapter_versions.c.version == version)
+        held = named.order_by(adapter_versions.c.version).with_for_update(of=adapter_versions)
+        aliases = self.aliases(tenant, name)
+        return [
+            _version(row, (each.alias for each in aliases if each.version == row.version))
+            for row in self._connection.execute(held)
+        ]
+
+    def beginning(self, tenant: TenantId, references: Collection[str]) -> tuple[JobId, str] | None:
+        start = jobs.c.recipe["start_adapter"].as_string()
+        going = jobs.c.tenant_id == tenant, jobs.c.state.in_(sorted(set(State) - TERMINAL))
+        named = select(jobs.c.id, start.label("start")).where(*going, start.in_(references)).limit(1)
+        row = self._connection.execute(named).one_or_none()
+        return (JobId(row.id), row.start) if row else None
+
+    def remove(self, tenant: TenantId, name: str, versions: Collection[int]) -> list[Artifact]:
+        of = adapter_versions.c
+        named = of.tenant_id == tenant, of.name == name, of.version.in_(versions)
+        made = list(self._connection.scalars(delete(adapter_versions).where(*named).returning(of.job_id)))
+        theirs = artifacts.c.job_id.in_(made), artifacts.c.kind.not_in(sorted(OF_THE_JOB))
+        gone = self._connection.execute(delete(artifacts).where(*theirs).returning(artifacts))
+        return [read_artifact(row) for row in gone]
 
     def publish(self, job: Held, base_model: str, file: Artifact, manifest: Artifact, reason: str) -> AdapterVersion:
         name = self._connection.execute(select(jobs.c.adapter_name).where(jobs.c.id == job.id)).scalar_one()

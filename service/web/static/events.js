@@ -97,6 +97,8 @@ function sentence({ type, step, data }) {
       return `from step ${data.step}`;
     case "job.succeeded":
       return data.adapter ? `${data.adapter}, ${data.reason}` : foundBy(data);
+    case "job.adapter_deleted":
+      return data.adapter;
     case "job.certified":
       return foundBy(data);
     default:

@@ -241,6 +241,10 @@ def test_models_have_aliases(command: Command, at_gateway: Gateway, client: stro
     assert (refused.code, "receipt_missing" in refused.err) == (1, True)
     assert command("models", "unalias", "shell@stable").out == "shell@stable is gone\n"
     assert command("models", "unalias", "shell").code == 2
+    client.models.set_alias("shell", "best", 1)
+    assert "shell@best" in command("models", "delete", "shell@1").err
+    assert command("models", "delete", "shell@1", "--force").out == "shell@1 is gone\n"
+    assert command("models", "show", "shell").code == 1
 
 
 class TestTheProcess:

@@ -28,7 +28,7 @@ SURFACE = {
     },
     "files": {"upload"},
     "images": {"generate"},
-    "models": {"list", "show", "alias", "unalias"},
+    "models": {"list", "show", "alias", "unalias", "delete"},
     "rewards": None,
     "methods": None,
 }

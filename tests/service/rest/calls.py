@@ -115,6 +115,7 @@ _VERBS: dict[str, Callable[[Gateway, dict[str, Any], dict[str, str]], Response]]
     "delete_alias": lambda gateway, given, headers: gateway.client.delete(
         f"/models/{given['name']}/aliases/{given['alias']}", headers=headers
     ),
+    "delete_model": lambda gateway, given, headers: gateway.client.delete(f"/models/{given['name']}", headers=headers),
     "model": lambda gateway, given, headers: gateway.get(f"/models/{given['name']}", headers=headers),
 }
 

@@ -89,6 +89,31 @@ class TestAliases:
         assert (answer.status_code, answer.json()["code"]) == (409, "receipt_missing")
 
 
+class TestDeleting:
+    def test_takes_a_version_and_with_force_its_aliases(
+        self, gateway: Gateway, attempts: Attempts, tmp_path: Path
+    ) -> None:
+        for _ in range(2):
+            deliver(gateway, attempts, tmp_path, "red-things")
+        gateway.put_alias("red-things", "stable", {"version": 1})
+        refused = gateway.client.delete("/models/red-things@1")
+        assert (refused.status_code, refused.json()["code"]) == (409, "adapter_has_alias")
+        forced = {"params": {"force": "true"}, "headers": {"Idempotency-Key": "k"}}
+        gone = [gateway.client.delete("/models/red-things@1", **forced) for _ in range(2)]
+        assert [each.headers.get("Idempotent-Replayed") for each in gone] == [None, "true"]
+        assert gone[0].json() == gone[1].json() == {"object": "model", "name": "red-things@1", "deleted": True}
+        for name in ("red-things@1", "red-things@stable"):
+            assert gateway.get(f"/models/{name}").status_code == 404
+        other = gateway.client.delete("/models/red-things@1", headers={"Idempotency-Key": "k"})
+        assert other.json()["code"] == "idempotency_key_reused"
+
+    def test_while_a_job_begins_with_it_is_409(self, gateway: Gateway, attempts: Attempts, tmp_path: Path) -> None:
+        deliver(gateway, attempts, tmp_path, "red-things")
+        gateway.new_job({"start_adapter": "red-things"})
+        refused = gateway.client.delete("/models/red-things")
+        assert (refused.status_code, refused.json()["code"]) == (409, "adapter_in_use")
+
+
 class TestRewards:
     def test_come_with_their_schemas(self, gateway: Gateway) -> None:
         rewards = {each["type"]: each for each in gateway.get("/rewards").json()["data"]}

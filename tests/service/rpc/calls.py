@@ -87,6 +87,8 @@ class Rpc:
                 call, asked = self.models.SetAlias, message_of(whole, models_pb2.ModelsSetAliasRequest())
             case "delete_alias":
                 call, asked = self.models.DeleteAlias, models_pb2.ModelsDeleteAliasRequest(**given)
+            case "delete_model":
+                call, asked = self.models.Delete, models_pb2.ModelsDeleteRequest(**given)
             case "model":
                 call, asked = self.models.Get, models_pb2.ModelsGetRequest(**given)
             case verb:

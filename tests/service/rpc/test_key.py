@@ -37,7 +37,7 @@ def test_the_list_is_whole() -> None:
     assert sorted(path for path, _ in methods()) == [
         "/strop.v1.Jobs/Cancel", "/strop.v1.Jobs/Certificate", "/strop.v1.Jobs/Clone", "/strop.v1.Jobs/Create",
         "/strop.v1.Jobs/Get", "/strop.v1.Jobs/List", "/strop.v1.Jobs/Pause", "/strop.v1.Jobs/Resume",
-        "/strop.v1.Jobs/Retry", "/strop.v1.Jobs/Watch", "/strop.v1.Models/DeleteAlias",
+        "/strop.v1.Jobs/Retry", "/strop.v1.Jobs/Watch", "/strop.v1.Models/Delete", "/strop.v1.Models/DeleteAlias",
         "/strop.v1.Models/Get", "/strop.v1.Models/List", "/strop.v1.Models/ListMethods", "/strop.v1.Models/SetAlias",
         "/strop.v1.Rewards/List",
     ]  # fmt: skip
