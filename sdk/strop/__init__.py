@@ -4,7 +4,7 @@
         job = client.jobs.create(base_model="shapes", prompts=["a red circle"], reward={"type": "scene"})
         client.jobs.wait(job.id)
 
-client.py      the address, the key, and the nouns: jobs models rewards methods (gRPC), files artifacts images (HTTP)
+client.py      the address, the key, and the nouns: jobs models rewards methods (gRPC), files artifacts images receipts (HTTP)
 records.py     what is answered        errors.py   what is raised
 rpc.py web.py retrying.py refusals.py finding.py   how it travels
 messages.py reading.py                             how it is translated
@@ -17,6 +17,7 @@ from strop.errors import (
     Conflict,
     Damaged,
     FieldError,
+    InvalidReceipt,
     InvalidRequest,
     JobCancelled,
     JobEnded,
@@ -45,6 +46,7 @@ from strop.records import (
     Model,
     Preview,
     Progress,
+    Receipt,
     State,
 )
 
@@ -66,6 +68,7 @@ __all__ = [
     "FieldError",
     "File",
     "Image",
+    "InvalidReceipt",
     "InvalidRequest",
     "Job",
     "JobCancelled",
@@ -78,6 +81,7 @@ __all__ = [
     "Preview",
     "Progress",
     "RateLimited",
+    "Receipt",
     "State",
     "StropError",
     "TooLarge",

@@ -11,6 +11,7 @@ from strop.files import Files
 from strop.finding import Faces
 from strop.images import Images
 from strop.jobs import Jobs
+from strop.receipts import Receipts
 from strop.retrying import Retries
 from strop.rpc import Rpc
 from strop.web import Web
@@ -53,6 +54,7 @@ class Client:
         self.files = Files(self._web, gateway)
         self.artifacts = Artifacts(self._web, gateway)
         self.images = Images(self._web, self._faces.inference)
+        self.receipts = Receipts(self._web, gateway, self._faces.inference)
 
     def close(self) -> None:
         """Close every connection."""

@@ -10,6 +10,7 @@ StropError                  also what has no class of its own (500: code interna
 ├── Unavailable             not reached, no answer in time, or a part of it is away; `retry_after` where it said so
 ├── RateLimited             too much at once; `retry_after`
 ├── Damaged                 what was downloaded is not what was stored
+├── InvalidReceipt          a receipt's file is not what a Strop signed; `code` says what is wrong
 └── JobEnded                from `jobs.wait`: the job ended without an adapter; `job`
     ├── JobFailed           `code` and `message` are the job's own error
     └── JobCancelled
@@ -110,6 +111,12 @@ class Damaged(StropError):
     """What was downloaded is not what was stored."""
 
     code = "damaged"
+
+
+class InvalidReceipt(StropError):
+    """The receipt is not what a Strop signed."""
+
+    code = "invalid_receipt"
 
 
 class JobEnded(StropError):

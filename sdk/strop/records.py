@@ -194,6 +194,22 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """A signed receipt: what an adapter does beside its base model. `body` has every figure; `content` is the file.
+
+    `verdict`: passed (as many denoiser calls as the base, and not measurably worse) or failed, for the `reasons`.
+    """
+
+    adapter: str
+    verdict: str
+    reasons: tuple[str, ...]
+    sha256: str
+    key_id: str
+    body: Mapping[str, Any] = field(repr=False)
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """A reward or a method that a job may name; `schema` is the JSON Schema of its parameters."""
 

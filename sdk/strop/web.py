@@ -1,6 +1,7 @@
 """HTTP to the gateway and the inference endpoint: the key, retries, and refusals as errors."""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
@@ -51,6 +52,23 @@ class Web:
 
         return self._retries.call(once)
 
+    def content(self, url: str) -> bytes:
+        """The bytes of a GET as they are; tried again whatever cut it."""
+        return self._retries.call(lambda: self._answer("GET", url).content)
+
+    def poll(self, url: str, done: Callable[[Any], bool], *, wait: int, longest: float) -> Any:
+        """The JSON of a GET until `done`; each answer may be held back `wait` seconds for news. Raises TimeoutError."""
+        until, headers = time.monotonic() + longest, {"Prefer": f"wait={wait}"}
+        timeout = httpx.Timeout(self._timeout, read=self._timeout + wait)
+        while True:
+            began = time.monotonic()
+            answer = self._retries.call(lambda: self._json("GET", url, headers, timeout=timeout))
+            if done(answer):
+                return answer
+            if time.monotonic() >= until:
+                raise TimeoutError(f"{url} was not done after {longest:.0f} s")
+            time.sleep(max(0.0, began + 1.0 - time.monotonic()))  # where answers are not held back
+
     def delete(self, url: str) -> Any:
         """The JSON of a DELETE; tried again whatever cut it, for it does no more the second time."""
         return self._retries.call(lambda: self._json("DELETE", url))
@@ -79,14 +97,18 @@ class Web:
         self._client.close()
 
     def _json(self, method: str, url: str, headers: Mapping[str, str] | None = None, **given: Any) -> Any:
-        with _translated(url):
-            response = self._client.request(method, url, headers=self._key | dict(headers or {}), **given)
-        if not response.is_success:
-            raise refusals.of_response(response)
+        response = self._answer(method, url, headers, **given)
         try:
             return response.json()
         except ValueError:
             raise StropError(f"{url} does not answer in JSON; is the URL right?", code="unreadable_answer") from None
+
+    def _answer(self, method: str, url: str, headers: Mapping[str, str] | None = None, **given: Any) -> httpx.Response:
+        with _translated(url):
+            response = self._client.request(method, url, headers=self._key | dict(headers or {}), **given)
+        if not response.is_success:
+            raise refusals.of_response(response)
+        return response
 
 
 @contextmanager

@@ -102,9 +102,8 @@ class Signing:
 
     def _sign(self, asked: Asked, receipt: Receipt, version: AdapterVersion) -> None:
         """Store the file and read it back, then its rows. The key of each try is its own: none overwrites another's file."""
-        sha256, key_id = receipt.sha256, self._signer.key_id
-        signature = self._signer.sign(statement(sha256, key_id))
-        content = SignedReceipt(receipt=receipt, sha256=sha256, key_id=key_id, signature=signature).canonical()
+        signed = seal(receipt, self._signer)
+        content = signed.canonical()
         beside = PurePosixPath(version.manifest_key).parent
         name = f"receipt-{asked.tries}.json"
         file_sha256 = hashlib.sha256(content).hexdigest()
@@ -114,11 +113,19 @@ class Signing:
             stowing.stow(self._store, str(beside / name), path, file_sha256)
         stored = StoredReceipt(
             job=version.job, fence=Fence(int(beside.name)), name=name, key=str(beside / name), bytes=len(content),
-            file_sha256=file_sha256, sha256=sha256, key_id=key_id, verdict=receipt.verdict,
+            file_sha256=file_sha256, sha256=signed.sha256, key_id=signed.key_id, verdict=receipt.verdict,
         )  # fmt: skip
         with self._database.write() as unit:
-            unit.receipts.publish_key(asked.tenant, key_id, self._signer.public)
+            unit.receipts.publish_key(asked.tenant, signed.key_id, self._signer.public)
             unit.receipts.sign(asked, stored)
+
+
+def seal(receipt: Receipt, signer: Signer) -> SignedReceipt:
+    """The receipt with its digest, signed."""
+    sha256, key_id = receipt.sha256, signer.key_id
+    return SignedReceipt(
+        receipt=receipt, sha256=sha256, key_id=key_id, signature=signer.sign(statement(sha256, key_id))
+    )
 
 
 def _check(receipt: Receipt, version: AdapterVersion) -> None:

@@ -10,8 +10,8 @@ import strop
 def test_the_names() -> None:
     assert sorted(strop.__all__) == strop.__all__ == [
         "Adapter", "Alias", "Artifact", "Attempt", "Certificate", "Choice", "Client", "Conflict", "Damaged", "Drawing", "Event", "FieldError", "File", "Image",
-        "InvalidRequest", "Job", "JobCancelled", "JobEnded", "JobError", "JobFailed", "Model", "NotFound",
-        "PermissionDenied", "Preview", "Progress", "RateLimited", "State", "StropError", "TooLarge", "Unauthenticated",
+        "InvalidReceipt", "InvalidRequest", "Job", "JobCancelled", "JobEnded", "JobError", "JobFailed", "Model", "NotFound",
+        "PermissionDenied", "Preview", "Progress", "RateLimited", "Receipt", "State", "StropError", "TooLarge", "Unauthenticated",
         "Unavailable",
     ]  # fmt: skip
     assert all(hasattr(strop, name) for name in strop.__all__)
@@ -33,6 +33,7 @@ def test_the_verbs_of_a_client() -> None:
         "methods": ["list"],
         "files": ["upload"],
         "artifacts": ["download", "list"],
+        "receipts": ["ask", "get", "keys", "verify"],
         "images": ["cancel", "generate", "get", "start", "stream", "wait"],
     }  # fmt: skip
 

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from strop.cli import choices, files, images, jobs, models
+from strop.cli import choices, files, images, jobs, models, receipts
 from strop.cli.verb import Out, UsageError, Verb
 from strop.client import AGENT, DEFAULT_URL, Client
 from strop.errors import StropError, Unauthenticated, Unavailable
@@ -18,6 +18,7 @@ NOUNS: Mapping[str, tuple[str, Verb | Mapping[str, Verb]]] = {
     "files": ("prompts that jobs name", files.VERBS),
     "images": ("pictures from the inference endpoint", images.VERBS),
     "models": ("base models and adapters", models.VERBS),
+    "receipts": ("what adapters do beside their base models, signed", receipts.VERBS),
     "rewards": (choices.REWARDS.help, choices.REWARDS),
     "methods": (choices.METHODS.help, choices.METHODS),
 }

@@ -29,6 +29,7 @@ SURFACE = {
     "files": {"upload"},
     "images": {"generate"},
     "models": {"list", "show", "alias", "unalias", "delete"},
+    "receipts": {"get", "ask", "verify", "keys"},
     "rewards": None,
     "methods": None,
 }
