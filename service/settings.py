@@ -111,9 +111,21 @@ class Settings(BaseSettings):
         default="",
         description="Base models that the inference endpoint loads and tries before it is ready, separated by commas.",
     )
+    adapter_memory_mib: int = Field(
+        default=2048,
+        ge=0,
+        le=2**24,
+        description="Host memory for adapters of the inference endpoint; those in use may exceed it.",
+    )
+    adapter_disk_mib: int = Field(
+        default=20_480,
+        ge=0,
+        le=2**24,
+        description="Disk for adapters in the cache folder, of all processes that share it.",
+    )
     stuck_seconds: float = Field(
         default=120.0,
-        ge=1,
+        ge=0.01,
         le=3600,
         description="Seconds without a step, while requests wait or run, after which the inference endpoint is not ready.",
     )

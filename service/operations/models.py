@@ -1,24 +1,30 @@
 """What callers may name: the operator's base models, and the tenant's adapters by version or alias."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from service.domain.adapters import AdapterVersion, Alias, parse_reference
 from service.domain.catalogue import BaseModelEntry, Catalogue
 from service.domain.errors import NotFound
+from service.domain.ids import TenantId
 from service.domain.ports import Database, ReadUnit
 from service.domain.principals import Principal
+from service.domain.receipts import ReceiptRow
 
+AT_ONCE = 500
+"""Digests that one query asks for."""
 MAX_LISTED = 1_000
 """The newest adapter versions listed, and those that aliases point to; older ones are still served by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A model, and of an adapter all versions of its name, the newest first, and all aliases."""
+    """A model; of an adapter also its receipt, all versions of its name, the newest first, and all aliases."""
 
     model: BaseModelEntry | AdapterVersion
     versions: tuple[int, ...] = ()
     aliases: tuple[Alias, ...] = ()
+    receipt: ReceiptRow | None = None
 
 
 class Models:
@@ -39,13 +45,23 @@ class Models:
         with self._database.read() as unit:
             found = self._found(unit, principal, name)
             versions = unit.adapters.versions(found.tenant, found.name)
-            return Shown(found, tuple(versions), tuple(unit.adapters.aliases(found.tenant, found.name)))
+            aliases = unit.adapters.aliases(found.tenant, found.name)
+            receipt = unit.receipts.find(found.tenant, found.name, found.version)
+        return Shown(found, tuple(versions), tuple(aliases), receipt)
 
     def list(self, principal: Principal) -> list[BaseModelEntry | AdapterVersion]:
         """Base models by name, then adapters, the newest first."""
         with self._database.read() as unit:
             adapters = unit.adapters.all(principal.tenant, MAX_LISTED)
         return [*(self._catalogue.bases[name] for name in sorted(self._catalogue.bases)), *adapters]
+
+    def living(self, digests: Collection[str]) -> set[tuple[TenantId, str]]:
+        """Whose adapters have these digests, of all tenants; for who holds files and must know which were deleted."""
+        wanted, found = sorted(digests), set[tuple[TenantId, str]]()
+        for at in range(0, len(wanted), AT_ONCE):
+            with self._database.read() as unit:
+                found |= unit.adapters.living(wanted[at : at + AT_ONCE])
+        return found
 
     def _found(self, unit: ReadUnit, principal: Principal, name: str) -> AdapterVersion:
         reference = parse_reference(name)
