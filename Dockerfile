@@ -67,4 +67,4 @@ CMD ["celery", "-A", "worker.app", "worker", "--loglevel", "INFO"]
 
 FROM runtime-torch AS inference
 EXPOSE 8001
-CMD ["sh", "-c", "exec uvicorn --factory --host ${STROP_HOST:-127.0.0.1} --port ${STROP_INFERENCE_PORT:-8001} --no-access-log worker.inference.app:create_app"]
+CMD ["sh", "-c", "exec uvicorn --factory --host ${STROP_HOST:-127.0.0.1} --port ${STROP_INFERENCE_PORT:-8001} --no-access-log --timeout-graceful-shutdown 90 worker.inference.app:create_app"]

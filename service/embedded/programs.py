@@ -27,7 +27,18 @@ def programs(settings: Settings, broker_socket: Path) -> tuple[Program, ...]:
             (sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--loglevel", settings.log_level),
             30,
         ),
-        Program("inference", (*serve, "--port", str(settings.inference_port), "worker.inference.app:create_app"), 30),
+        Program(
+            "inference",
+            (
+                *serve,
+                "--timeout-graceful-shutdown",
+                "20",
+                "--port",
+                str(settings.inference_port),
+                "worker.inference.app:create_app",
+            ),  # fmt: skip
+            30,
+        ),
     )
 
 
