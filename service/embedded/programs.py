@@ -7,6 +7,8 @@ from pathlib import Path
 
 from service.settings import Settings
 
+INFERENCE = "worker.inference.app:create_app"
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -17,6 +19,7 @@ class Program:
 
 def programs(settings: Settings, broker_socket: Path) -> tuple[Program, ...]:
     """The five processes. The worker gets time to write a checkpoint and hand its job back."""
+    patience = ("--timeout-graceful-shutdown", "20")  # what it has taken is drawn to its end
     serve = (sys.executable, "-m", "uvicorn", "--factory", "--host", settings.host, "--no-access-log")
     return (
         Program("broker", _broker(broker_socket), 10),
@@ -27,18 +30,7 @@ def programs(settings: Settings, broker_socket: Path) -> tuple[Program, ...]:
             (sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--loglevel", settings.log_level),
             30,
         ),
-        Program(
-            "inference",
-            (
-                *serve,
-                "--timeout-graceful-shutdown",
-                "20",
-                "--port",
-                str(settings.inference_port),
-                "worker.inference.app:create_app",
-            ),  # fmt: skip
-            30,
-        ),
+        Program("inference", (*serve, *patience, "--port", str(settings.inference_port), INFERENCE), 30),
     )
 
 
