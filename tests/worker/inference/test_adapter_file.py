@@ -110,6 +110,10 @@ class TestReading:
         for name, of in ours.layers.items():
             assert all(torch.equal(one, other) for one, other in zip(of, theirs.layers[name], strict=True))
 
+    def test_takes_numbers_whose_sum_overflows(self) -> None:
+        large = torch.full((8, 2), 3e38)
+        assert torch.equal(loaded(file_of({**pair(), B: large})).layers[LAYER][1], large)
+
     def test_tensors_that_lie_askew_are_read_alike(self) -> None:
         spaces = json.dumps(HEADER).encode() + b" " * 3
         assert len(spaces) % 8
@@ -210,6 +214,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "kohya's keys": (file_of({"lora_unet_x.lora_down.weight": torch.ones(2, 6)}), "kohya's keys are not read"),
     "a path for a layer": (with_one("unet.../../etc.lora_A.weight", torch.ones(2, 6)), "none of a LoRA's"),
     "NaN": (with_one(B, torch.full((8, 2), float("nan"))), "not finite"),
+    "two infinities that meet": (with_one(A, torch.tensor([[float("inf"), float("-inf"), 1, 1, 1, 1], [1.0] * 6])), "not finite"),
     "one infinity": (with_one(A, torch.tensor([[1.0] * 5 + [float("-inf")], [1.0] * 6])), "not finite"),
     "one NaN in half precision": (with_one(A, torch.tensor([[1.0] * 5 + [float("nan")], [1.0] * 6], dtype=torch.float16)), "not finite"),
 }  # fmt: skip
