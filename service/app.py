@@ -16,6 +16,7 @@ from service.operations.artifacts import Artifacts
 from service.operations.files import Files
 from service.operations.jobs import Jobs
 from service.operations.models import Models
+from service.operations.receipts import Receipts
 from service.operations.watching import Watching
 from service.rest import face as rest
 from service.rest.asking import Operations
@@ -61,6 +62,7 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
         models=models,
         adapters=adapters,
         artifacts=Artifacts(database, store),
+        receipts=Receipts(database, store),
         links=Links(secret(link_key, key), lambda: datetime.now(UTC)),
         ready=database.ping,
         places=places,

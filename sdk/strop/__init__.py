@@ -47,6 +47,7 @@ from strop.records import (
     Preview,
     Progress,
     Receipt,
+    ReceiptStage,
     State,
 )
 
@@ -82,6 +83,7 @@ __all__ = [
     "Progress",
     "RateLimited",
     "Receipt",
+    "ReceiptStage",
     "State",
     "StropError",
     "TooLarge",

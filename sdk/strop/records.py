@@ -168,11 +168,26 @@ class Adapter:
 
 
 @dataclass(frozen=True, slots=True)
+class ReceiptStage:
+    """How far the receipt of an adapter's version is: pending, signed (then it has a verdict) or given_up.
+
+    `error`: why the last try brought none. The whole receipt: `client.receipts.get`.
+    """
+
+    stage: str
+    verdict: str | None = None
+    sha256: str | None = None
+    key_id: str | None = None
+    signed_at: datetime | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A base model, or an adapter's version (name@version), which `images.generate` draws with.
 
-    `start_adapter`: the adapter that its training began with. `aliases`: those that point to this version. `adapter`: of an
-    adapter that `get` was asked for.
+    `start_adapter`: the adapter that its training began with. `aliases`: those that point to this version. `adapter` and
+    `receipt`: of an adapter that `get` was asked for.
     """
 
     name: str
@@ -190,6 +205,7 @@ class Model:
     start_adapter: str | None = None
     aliases: tuple[str, ...] = ()
     adapter: Adapter | None = None
+    receipt: ReceiptStage | None = None
     created_at: datetime | None = None
 
 

@@ -14,6 +14,7 @@ from service.operations.artifacts import Artifacts
 from service.operations.files import Files
 from service.operations.jobs import Jobs
 from service.operations.models import Models
+from service.operations.receipts import Receipts
 from service.wire.bodies import StrictRoute
 from service.wire.links import Links
 from service.wire.problems import Problem
@@ -32,6 +33,7 @@ class Operations:
     models: Models
     adapters: Adapters
     artifacts: Artifacts
+    receipts: Receipts
     links: Links
     ready: Callable[[], None]
     places: Callable[[], Places]

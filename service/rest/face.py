@@ -15,6 +15,7 @@ from service.rest.files import files
 from service.rest.health import health
 from service.rest.jobs import jobs
 from service.rest.models import models
+from service.rest.receipts import receipts
 from service.wire import problems
 from service.wire.guard import Guard
 
@@ -38,7 +39,7 @@ def make_app(operations: Operations | None, key: str | None, lifespan: Lifespan[
         lifespan=lifespan,
     )
     app.state.operations = operations
-    for router in (jobs, artifacts, files, models, health):
+    for router in (jobs, artifacts, files, models, receipts, health):
         app.include_router(router)
     problems.install(app)
     links = operations.links if operations else None

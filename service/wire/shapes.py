@@ -15,6 +15,7 @@ from service.domain.jobs import State
 from service.domain.pages import Page
 from service.operations.models import Shown
 from service.wire.moments import Moment
+from service.wire.receipts import Receipt
 
 Item = TypeVar("Item", bound=BaseModel)
 Row = TypeVar("Row")
@@ -300,6 +301,10 @@ class Model(BaseModel):
     adapter: Adapter | None = Field(
         default=None, description="Of an adapter asked for by its name: all its versions and aliases; null in lists."
     )
+    receipt: Receipt | None = Field(
+        default=None,
+        description="How far this version's receipt is, of an adapter asked for by its name; null in lists.",
+    )
     created_at: Moment | None = None
 
     @classmethod
@@ -309,7 +314,8 @@ class Model(BaseModel):
             return model
         aliases = [AdapterAlias.of(each) for each in shown.aliases]
         whole = Adapter(name=shown.model.name, versions=list(shown.versions), aliases=aliases)
-        return model.model_copy(update={"adapter": whole})
+        receipt = Receipt.of(shown.receipt) if shown.receipt else None
+        return model.model_copy(update={"adapter": whole, "receipt": receipt})
 
     @classmethod
     def of(cls, model: BaseModelEntry | AdapterVersion) -> "Model":

@@ -11,7 +11,7 @@ def test_the_names() -> None:
     assert sorted(strop.__all__) == strop.__all__ == [
         "Adapter", "Alias", "Artifact", "Attempt", "Certificate", "Choice", "Client", "Conflict", "Damaged", "Drawing", "Event", "FieldError", "File", "Image",
         "InvalidReceipt", "InvalidRequest", "Job", "JobCancelled", "JobEnded", "JobError", "JobFailed", "Model", "NotFound",
-        "PermissionDenied", "Preview", "Progress", "RateLimited", "Receipt", "State", "StropError", "TooLarge", "Unauthenticated",
+        "PermissionDenied", "Preview", "Progress", "RateLimited", "Receipt", "ReceiptStage", "State", "StropError", "TooLarge", "Unauthenticated",
         "Unavailable",
     ]  # fmt: skip
     assert all(hasattr(strop, name) for name in strop.__all__)

@@ -248,7 +248,8 @@ def test_models_rewards_and_methods_say_what_a_job_may_name(
     assert (models["shapes"].kind, models["shapes"].guidance_scale, models["named@1"].kind) == ("base", 2.0, "adapter")
     found = client.models.get("named")
     assert found.adapter == strop.Adapter("named", (1,))
-    assert dataclasses.replace(found, adapter=None) == models["named@1"]
+    assert found.receipt == strop.ReceiptStage("pending")
+    assert dataclasses.replace(found, adapter=None, receipt=None) == models["named@1"]
     with pytest.raises(strop.NotFound):
         client.models.get("nobody")
     rewards = {reward.type: reward for reward in client.rewards.list()}

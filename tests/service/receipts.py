@@ -8,6 +8,8 @@ from typing import Any
 from service.domain.adapters import AdapterVersion
 from service.domain.artifacts import Kind
 from service.domain.errors import StropError
+from service.domain.ports import Database
+from service.domain.principals import LOCAL_TENANT
 from service.domain.receipts import (
     BreakEven,
     Calls,
@@ -60,7 +62,7 @@ def receipt_of(version: AdapterVersion, figures: Measured | None = None, **chang
 class PlannedMeasurer:
     """Says of every adapter what `make` makes of it. `while_measuring` happens before it answers."""
 
-    world: World
+    database: Database
     make: Callable[[AdapterVersion], Receipt | StropError] = receipt_of
     there: bool = True
     while_measuring: Callable[[], object] = lambda: None
@@ -74,17 +76,13 @@ class PlannedMeasurer:
         self.while_measuring()
         still()
         name, _, version = reference.partition("@")
-        with self.world.database.read() as unit:
-            found = unit.adapters.find(self.tenant, name, int(version))
+        with self.database.read() as unit:
+            found = unit.adapters.find(LOCAL_TENANT, name, int(version))
         assert found is not None
         made = self.make(found)
         if isinstance(made, StropError):
             raise made
         return made
-
-    @property
-    def tenant(self) -> Any:
-        return "local"
 
 
 def published(world: World, name: str = "red-things", **changes: Any) -> AdapterVersion:

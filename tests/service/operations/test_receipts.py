@@ -34,7 +34,7 @@ Steward = Callable[..., Signing]
 @pytest.fixture
 def steward(world: World, key: keys.SigningKey) -> Steward:
     def made(measurer: PlannedMeasurer | None = None, **words: object) -> Signing:
-        return Signing(world.database, world.store, measurer or PlannedMeasurer(world), key, **words)  # type: ignore[arg-type]
+        return Signing(world.database, world.store, measurer or PlannedMeasurer(world.database), key, **words)  # type: ignore[arg-type]
 
     return made
 
@@ -67,21 +67,21 @@ class TestSigning:
         self, world: World, receipts: Receipts, steward: Steward
     ) -> None:
         published(world)
-        dear = PlannedMeasurer(world, lambda version: receipt_of(version, measured(ratio=1.05)))
+        dear = PlannedMeasurer(world.database, lambda version: receipt_of(version, measured(ratio=1.05)))
         assert steward(dear).turn() == 1
         assert receipts.of(LOCAL, "red-things").verdict is Verdict.FAILED
 
     def test_takes_the_newest_first_and_each_once(self, world: World, steward: Steward) -> None:
         for _ in range(3):
             published(world)
-        measurer = PlannedMeasurer(world)
+        measurer = PlannedMeasurer(world.database)
         signing = steward(measurer)
         assert [signing.turn() for _ in range(5)] == [1, 1, 1, 0, 0]
         assert measurer.asked == ["red-things@3", "red-things@2", "red-things@1"]
 
     def test_asks_nothing_of_an_endpoint_that_is_away(self, world: World, receipts: Receipts, steward: Steward) -> None:
         published(world)
-        assert steward(PlannedMeasurer(world, there=False)).turn() == 0
+        assert steward(PlannedMeasurer(world.database, there=False)).turn() == 0
         assert receipts.of(LOCAL, "red-things").tries == 0
 
     @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ class TestSigning:
         self, world: World, receipts: Receipts, steward: Steward, change: dict[str, str]
     ) -> None:
         published(world)
-        assert steward(PlannedMeasurer(world, lambda version: receipt_of(version, **change))).turn() == 0
+        assert steward(PlannedMeasurer(world.database, lambda version: receipt_of(version, **change))).turn() == 0
         row = receipts.of(LOCAL, "red-things@1")
         assert (row.stage, row.verdict) == (Stage.PENDING, None)
         assert "measured" in (row.error or "")
@@ -101,7 +101,7 @@ class TestSigning:
         self, world: World, receipts: Receipts, steward: Steward
     ) -> None:
         published(world)
-        away = PlannedMeasurer(world, lambda version: Unavailable("the endpoint went away"))
+        away = PlannedMeasurer(world.database, lambda version: Unavailable("the endpoint went away"))
         signing = steward(away)
         for tries in range(1, TRIES + 1):
             assert signing.turn() == 0
@@ -120,7 +120,7 @@ class TestSigning:
 
     def test_the_wait_doubles(self, world: World, steward: Steward) -> None:
         published(world)
-        signing = steward(PlannedMeasurer(world, lambda version: Unavailable()))
+        signing = steward(PlannedMeasurer(world.database, lambda version: Unavailable()))
         for tries in range(1, TRIES):
             signing.turn()
             clock = (
@@ -145,7 +145,7 @@ class TestTwoStewards:
     def test_never_ask_for_the_same_at_the_same_time(self, world: World, steward: Steward) -> None:
         for _ in range(3):
             published(world)
-        measurers = [PlannedMeasurer(world) for _ in range(3)]
+        measurers = [PlannedMeasurer(world.database) for _ in range(3)]
         done = run_at_once([steward(each).turn for each in measurers])
         assert done == [1, 1, 1]
         assert sorted(reference for each in measurers for reference in each.asked) == [
@@ -163,7 +163,9 @@ class TestTwoStewards:
             wait_is_over(world)
             assert second.turn() == 1
 
-        first = PlannedMeasurer(world, lambda found: receipt_of(found, measured(gain=0.3)), while_measuring=overtaken)
+        first = PlannedMeasurer(
+            world.database, lambda found: receipt_of(found, measured(gain=0.3)), while_measuring=overtaken
+        )
         assert steward(first).turn() == 0
         signed = SignedReceipt.model_validate_json(b"".join(world.artifacts.read(receipts.signed(LOCAL, "red-things"))))
         assert signed.receipt == receipt_of(version), "the second's"
@@ -183,7 +185,7 @@ class TestTwoStewards:
                 assert second.turn() == 1
 
         monkeypatch.setattr(world.store, "put_file", slow)
-        assert steward(PlannedMeasurer(world, lambda found: receipt_of(found, measured(gain=0.3)))).turn() == 0
+        assert steward(PlannedMeasurer(world.database, lambda found: receipt_of(found, measured(gain=0.3)))).turn() == 0
         file = receipts.signed(LOCAL, "red-things")
         assert file.name == "receipt-2.json"
         content = json.loads(b"".join(world.artifacts.read(file)))
@@ -260,7 +262,7 @@ def test_a_receipt_that_contradicts_itself_cannot_be_made(world: World) -> None:
 
 def test_a_version_that_is_deleted_takes_its_receipt_along(world: World, steward: Steward) -> None:
     published(world)
-    measurer = PlannedMeasurer(world, while_measuring=lambda: world.sql("DELETE FROM adapter_versions"))
+    measurer = PlannedMeasurer(world.database, while_measuring=lambda: world.sql("DELETE FROM adapter_versions"))
     assert steward(measurer).turn() == 0
     assert world.sql("SELECT * FROM receipts") == []
 
@@ -280,7 +282,7 @@ class TestAliasThatNeedsAReceipt:
 
     def test_does_not_move_to_one_whose_receipt_failed(self, world: World, steward: Steward) -> None:
         published(world)
-        steward(PlannedMeasurer(world, lambda version: receipt_of(version, measured(ratio=1.05)))).turn()
+        steward(PlannedMeasurer(world.database, lambda version: receipt_of(version, measured(ratio=1.05)))).turn()
         with pytest.raises(Conflict, match=r"red-things@1 failed") as refused:
             self.put(world)
         assert refused.value.code == "receipt_failed"

@@ -11,7 +11,7 @@ from service.app import create_app
 from service.settings import Settings
 from tests.service.rest.calls import KEY, Gateway
 
-PUBLIC = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/.well-known/strop")}
+PUBLIC = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/.well-known/strop"), ("GET", "/.well-known/strop-keys")}
 PUBLIC |= {(method, path) for method in ("GET", "HEAD") for path in ("/", "/ui/{name}")}
 
 
@@ -23,7 +23,7 @@ def routes(app: FastAPI) -> Iterator[tuple[str, str, bool]]:
 
 
 def filled(path: str) -> str:
-    return path.format(id="job_1", fence=1, name="x")
+    return path.format(id="job_1", fence=1, name="x", alias="x")
 
 
 def test_no_route_but_the_public_ones_answers_without_the_key(gateway: Gateway) -> None:

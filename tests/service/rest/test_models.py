@@ -44,8 +44,9 @@ class TestModels:
         assert [each["name"] for each in listed] == ["shapes", "red-things@2", "red-things@1"]
         assert listed[1]["base_model"] == "shapes"
         whole = {"name": "red-things", "versions": [2, 1], "aliases": []}
-        assert gateway.get("/models/red-things").json() == {**listed[1], "adapter": whole}
-        assert gateway.get("/models/red-things@1").json() == {**listed[2], "adapter": whole}
+        receipt = {"stage": "pending", **dict.fromkeys(("verdict", "sha256", "key_id", "signed_at", "error"))}
+        assert gateway.get("/models/red-things").json() == {**listed[1], "adapter": whole, "receipt": receipt}
+        assert gateway.get("/models/red-things@1").json() == {**listed[2], "adapter": whole, "receipt": receipt}
         assert gateway.get("/models/shapes").json() == listed[0]
 
     def test_of_no_model_is_404(self, gateway: Gateway) -> None:
