@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, delete, exists, insert, select, update
+from sqlalchemy import Connection, Row, Select, and_, delete, exists, insert, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.adapters.db.artifacts import read_artifact
@@ -12,7 +12,7 @@ from service.adapters.db.types import Now
 from service.domain.adapters import AdapterVersion, Alias, Which
 from service.domain.artifacts import OF_THE_JOB, Artifact, Kind
 from service.domain.ids import JobId, TenantId
-from service.domain.jobs import TERMINAL, State
+from service.domain.jobs import State
 from service.domain.ports import Held
 
 
@@ -94,10 +94,11 @@ class AdapterWrites(AdapterRows):
         ]
 
     def beginning(self, tenant: TenantId, references: Collection[str]) -> tuple[JobId, str] | None:
+        """Three selects, each by an index: a list of states would read all jobs."""
         start = jobs.c.recipe["start_adapter"].as_string()
-        going = jobs.c.tenant_id == tenant, jobs.c.state.in_(sorted(set(State) - TERMINAL))
-        named = select(jobs.c.id, start.label("start")).where(*going, start.in_(references)).limit(1)
-        row = self._connection.execute(named).one_or_none()
+        named = select(jobs.c.id, start.label("start")).where(jobs.c.tenant_id == tenant, start.in_(references))
+        going = (jobs.c.state == State.QUEUED, jobs.c.state == State.PAUSED, jobs.c.lease_until.is_not(None))
+        row = self._connection.execute(union_all(*(named.where(each) for each in going)).limit(1)).one_or_none()
         return (JobId(row.id), row.start) if row else None
 
     def remove(self, tenant: TenantId, name: str, versions: Collection[int]) -> list[Artifact]:

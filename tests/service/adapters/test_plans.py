@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from service.domain.adapters import AliasRequest
 from service.domain.artifacts import Kind
 from service.domain.jobs import State
 from service.domain.principals import LOCAL
@@ -26,6 +27,9 @@ HOT: dict[str, Callable[[World], Any]] = {
     "heartbeat": lambda world: world.attempts.heartbeat(world.running.id, world.running.fence),
     "record": lambda world: world.attempts.record(world.running.id, world.running.fence, 1, "job.step", {}),
     "submit": lambda world: world.post(),
+    "what an alias means": lambda world: world.models.resolve(LOCAL, "red@stable"),
+    "held adapters that still have a version": lambda world: world.models.living({"0" * 64, "1" * 64}),
+    "deleting an adapter": lambda world: world.adapters.delete(LOCAL, "red@1", force=True),
 }
 
 
@@ -33,6 +37,8 @@ class Crowded(World):
     """A queued job, a running one, and many that are done, with their attempts and events."""
 
     def fill(self) -> None:
+        self.deliver()
+        self.adapters.put_alias(LOCAL, "red", "stable", AliasRequest(version=1))
         self.running = self.run()
         self.attempts.keep(self.running.id, self.running.fence, 1, Kind.LOG, "log.txt", self.file())
         self.queued = self.post()
@@ -65,7 +71,7 @@ class Crowded(World):
 
         def note(*given: Any) -> None:
             _, _, statement, values, _, many = given
-            if statement.startswith(("SELECT", "UPDATE", "INSERT", "WITH")):
+            if statement.startswith(("SELECT", "UPDATE", "INSERT", "DELETE", "WITH")):
                 said.append((statement, values[0] if many else values))
 
         event.listen(self.database.engine, "before_cursor_execute", note)
