@@ -3,11 +3,13 @@
 import hashlib
 import threading
 from collections import OrderedDict
+from concurrent.futures import Future
 
 from service.domain.adapters import AdapterVersion
 from service.domain.errors import Damaged
 from service.domain.ports import Store
-from worker.inference.engine import Adapter, AdapterCorrupt
+from worker.inference.adapter_file import read
+from worker.inference.requests import AdapterCorrupt, LoraFile
 
 KEPT_BYTES = 512 * 2**20
 MAX_ADAPTER_BYTES = 2**30
@@ -19,20 +21,28 @@ class AdapterCache:
     def __init__(self, store: Store, kept_bytes: int = KEPT_BYTES) -> None:
         self._store = store
         self._kept_bytes = kept_bytes
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._kept: OrderedDict[str, LoraFile] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, version: AdapterVersion) -> Adapter:
-        """Raises AdapterCorrupt, which names the adapter, or Unavailable while the store is away."""
+    def fetch(self, version: AdapterVersion) -> "Future[LoraFile]":
+        """Done when it returns: it fails with AdapterCorrupt, which names the adapter, or Unavailable without the store."""
+        loaded: Future[LoraFile] = Future()
+        try:
+            loaded.set_result(self._get(version))
+        except Exception as error:
+            loaded.set_exception(error)
+        return loaded
+
+    def _get(self, version: AdapterVersion) -> LoraFile:
         digest = version.file.sha256
         with self._lock:
-            data = self._kept.get(digest)
-            if data is not None:
+            file = self._kept.get(digest)
+            if file is not None:
                 self._kept.move_to_end(digest)
-        if data is None:
-            data = self._fetch(version)
-            self._keep(digest, data)
-        return Adapter(version.reference, digest, data)
+        if file is None:
+            file = read(version.reference, digest, self._fetch(version))
+            self._keep(digest, file)
+        return file
 
     def _fetch(self, version: AdapterVersion) -> bytes:
         file = version.file
@@ -50,8 +60,8 @@ class AdapterCache:
             )
         return data
 
-    def _keep(self, digest: str, data: bytes) -> None:
+    def _keep(self, digest: str, file: LoraFile) -> None:
         with self._lock:
-            self._kept[digest] = data
-            while sum(map(len, self._kept.values())) > self._kept_bytes and len(self._kept) > 1:
+            self._kept[digest] = file
+            while sum(each.bytes for each in self._kept.values()) > self._kept_bytes and len(self._kept) > 1:
                 self._kept.popitem(last=False)

@@ -22,9 +22,10 @@ from service.wire.bodies import StrictRoute
 from service.wire.guard import Guard
 from worker.inference import bases, shapes
 from worker.inference.adapters import AdapterCache
-from worker.inference.engine import AdapterCorrupt, Engine, QueueFull
+from worker.inference.engine import Engine
 from worker.inference.images import Images
 from worker.inference.names import Names
+from worker.inference.requests import AdapterCorrupt, QueueFull
 from worker.models.family import Family
 from worker.models.load import load
 

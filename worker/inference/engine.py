@@ -1,99 +1,65 @@
-"""The loop that owns the models: a bounded queue in front of one thread, which draws one request after another.
+"""The engine's doors: any thread may knock; one thread owns the models and the device, and draws step by step.
 
-A pipeline is not safe to share, so nothing but this thread touches one. What fails, fails its own request only.
-Seed contract: picture i of a request starts from the noise of seed + i, which is what plain diffusers draws with
-`torch.Generator("cpu").manual_seed(seed + i)`; the n pictures are drawn in calls of 8, 4, 2 and 1, so the same request
-takes the same calls and gives the same bits, and `steps` in the answer says which sizes they had.
+Continuous batching: requests join and leave between steps, and samples of one shape share each denoiser call, whatever
+their prompt, progress, guidance, sampler or adapter. `loop.py` is what the thread does.
 """
 
 import logging
-import queue
 import threading
-import time
-import warnings
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import dataclass, field
-
-import numpy as np
+from typing import TypeVar
 
 from service.domain.catalogue import BaseModelEntry
-from service.domain.errors import StropError, Unavailable
-from worker.evaluation.draw import draw
+from service.domain.errors import FieldError, InvalidRequest
+from worker.inference import schedulers
+from worker.inference.figures import Figures, Tally
+from worker.inference.loop import Loop
+from worker.inference.requests import SIZES, Draining, Draw, QueueFull, Ticket, Watch
+from worker.inference.running import Running
+from worker.inference.served import Served
 from worker.models.family import Family
 
-SIZES = (8, 4, 2, 1)
-"""Pictures in one denoiser call."""
 WAITING = 16
 """Requests that may wait; more are refused."""
+SLOTS, SLOT_RANK = 16, 32
 LOADED_BASES = 2
-WORN_ADAPTERS = 8
-"""How many stay loaded, each: the least recently used makes room."""
 
 logger = logging.getLogger(__name__)
-
-
-class QueueFull(Unavailable):
-    """As many requests wait as this endpoint lets wait; try again after Retry-After seconds."""
-
-    code = "queue_full"
-
-
-class AdapterCorrupt(StropError):
-    """The adapter's file is damaged and was not used."""
-
-    code = "adapter_corrupt"
-
-
-@dataclass(frozen=True, slots=True)
-class Adapter:
-    """An adapter ready to be worn: bytes that were checked against `sha256`, and how callers name it."""
-
-    reference: str
-    sha256: str
-    data: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """One request, with everything resolved."""
-
-    base: BaseModelEntry
-    adapter: Adapter | None
-    prompt: str
-    negative: str
-    count: int
-    seed: int
-    steps: int
-    guidance: float
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """pictures uint8 [n, H, W, 3]; nfe counted by the model's own hook; `steps`: size x steps, run by run, 8x20,2x20."""
-
-    pictures: np.ndarray
-    nfe: int
-    steps: str
-    warnings: tuple[str, ...]
-
-
 Load = Callable[[BaseModelEntry], Family]
+T = TypeVar("T")
 
 
 class Engine:
-    """`submit` from any thread; the models live and are used in the engine's own."""
+    """`load` is called in the engine's thread, when a base model is first asked for.
 
-    def __init__(self, load: Load, *, waiting: int = WAITING) -> None:
-        self._load = load
-        self._queue: queue.Queue[tuple[Draw, Future[Drawn]] | None] = queue.Queue(waiting)
+    waiting: requests that may wait before their first step. slots, slot_rank: see `slots.py`. batch_invariant: see
+    `invariant.py`.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        *,
+        waiting: int = WAITING,
+        slots: int = SLOTS,
+        slot_rank: int = SLOT_RANK,
+        loaded_bases: int = LOADED_BASES,
+        batch_invariant: bool = False,
+    ) -> None:
+        def serve(entry: BaseModelEntry) -> Served:
+            return Served(load(entry), slots=slots, rank=slot_rank, batch_invariant=batch_invariant)
+
+        self._most_waiting = waiting
+        self._tally = Tally()
+        self._loop = Loop(serve, self._tally, slots=slots, loaded_bases=loaded_bases)
+        self._door = threading.Condition()
+        """Held while anything below changes."""
+        self._news: list[Callable[[], None]] = []
+        """What the engine's thread is to do before its next turn."""
+        self._stirred = False
         self._closing = False
-        self._door = threading.Lock()
-        """Held while a request is put in and while the engine closes: none can slip in behind the last."""
-        self._seconds = 1.0
-        self._bases: OrderedDict[BaseModelEntry, _Base] = OrderedDict()
+        self._open: set[Running] = set()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -102,108 +68,106 @@ class Engine:
         """Whether requests are taken and drawn."""
         return self._thread.is_alive() and not self._closing
 
-    def submit(self, request: Draw) -> "Future[Drawn]":
-        """Raises QueueFull, or Unavailable while the endpoint stops."""
-        future: Future[Drawn] = Future()
+    def submit(self, draw: Draw, watch: Watch | None = None) -> Ticket:
+        """Raises InvalidRequest, QueueFull, Draining. `watch` gets `draw.partials` previews of each picture."""
+        request = Running(draw, Ticket(), _checked(draw), watch)
         with self._door:
-            if not self.alive:
-                raise Unavailable("The endpoint is stopping.")
-            try:
-                self._queue.put_nowait((request, future))
-            except queue.Full:
-                raise QueueFull(retry_after=max(1, round(self._seconds * self._queue.qsize()))) from None
+            self._check_open()
+            waiting = self._waiting()
+            if waiting >= self._most_waiting:
+                raise QueueFull(retry_after=max(1, round(self._loop.pace * waiting)))
+            self._open.add(request)
+            self._tell(lambda: self._loop.admit(request))
+        request.ticket.add_done_callback(lambda _: self._left(request))
+        for worn in draw.adapters:
+            worn.adapter.add_done_callback(lambda _: self._tell())
+        return request.ticket
+
+    def exclusively(self, base: BaseModelEntry, work: Callable[[Served], T]) -> "Future[T]":
+        """Let `work` have the base model for itself, between two steps, in the engine's thread. Raises Draining."""
+        future: Future[T] = Future()
+        with self._door:
+            self._check_open()
+            self._tell(lambda: self._loop.do(base, work, future))
         return future
 
-    def close(self) -> None:
-        """Take no more, finish what runs, answer what waits with Unavailable."""
+    def evict(self, sha256: str) -> None:
+        """Forget an adapter: out of every slot, once no sample that has begun wears it."""
+        self._tell(lambda: self._loop.evict(sha256))
+
+    def figures(self) -> Figures:
+        with self._door:
+            waiting = self._waiting()
+            running = len(self._open) - waiting
+        return self._tally.figures(waiting=waiting, running=running)
+
+    def drain(self, timeout: float | None = None) -> bool:
+        """Take no more and wait until all is drawn that was taken; False where that took longer than `timeout` seconds."""
         with self._door:
             self._closing = True
-            with suppress(queue.Empty):
-                while waiting := self._queue.get_nowait():
-                    waiting[1].set_exception(Unavailable("The endpoint is stopping."))
-            self._queue.put(None)
+            self._tell()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def close(self) -> None:
+        """Take no more, finish what has begun, answer what waits with Draining."""
+        with self._door:
+            self._closing = True
+            self._tell(lambda: self._loop.refuse_waiting(Draining()))
         self._thread.join()
 
     def _run(self) -> None:
-        while job := self._queue.get():
-            request, future = job
-            if not future.set_running_or_notify_cancel():
-                continue
-            began = time.monotonic()
+        busy = True
+        while not self._over():
+            for item in self._hear(wait=not busy):
+                item()
             try:
-                future.set_result(self._base(request.base).draw(request))
-            except Exception as error:
-                if isinstance(error, AdapterCorrupt):  # half of it may be on: the base is loaded anew
-                    self._bases.pop(request.base, None)
-                logger.warning("drawing failed: %s", error, exc_info=not isinstance(error, StropError))
-                future.set_exception(error)
-            self._seconds = time.monotonic() - began
+                busy = self._loop.turn()
+            except Exception as error:  # ours: no request may wait for ever because of it
+                logger.exception("the engine's loop failed")
+                self._loop.refuse_all(error)
+                busy = True
 
-    def _base(self, entry: BaseModelEntry) -> "_Base":
-        if entry not in self._bases:
-            while len(self._bases) >= LOADED_BASES:
-                self._bases.popitem(last=False)
-            self._bases[entry] = _Base(self._load(entry))
-        self._bases.move_to_end(entry)
-        return self._bases[entry]
+    def _hear(self, *, wait: bool) -> list[Callable[[], None]]:
+        with self._door:
+            if wait and not self._stirred:
+                self._tally.moved(busy=False)
+                self._door.wait_for(lambda: self._stirred)
+                self._tally.moved()
+            self._stirred = False
+            news, self._news = self._news, []
+        return news
+
+    def _over(self) -> bool:
+        with self._door:
+            return self._closing and not self._news and self._loop.empty
+
+    def _tell(self, item: Callable[[], None] | None = None) -> None:
+        with self._door:
+            if item:
+                self._news.append(item)
+            self._stirred = True
+            self._door.notify()
+
+    def _left(self, request: Running) -> None:
+        with self._door:
+            self._open.discard(request)
+            self._tell()
+
+    def _waiting(self) -> int:
+        return sum(request.began is None for request in self._open)
+
+    def _check_open(self) -> None:
+        if not self.alive:
+            raise Draining
 
 
-class _Base:
-    """One loaded base model and the adapters that are on it."""
-
-    def __init__(self, family: Family) -> None:
-        self.family = family
-        self._adapters: OrderedDict[str, None] = OrderedDict()
-
-    def draw(self, request: Draw) -> Drawn:
-        self._wear(request.adapter)
-        before = self.family.counter.total
-        calls = split(request.count)
-        pictures, first = [], request.seed
-        for size in calls:
-            drawing = draw(
-                self.family,
-                [request.prompt] * size,
-                range(first, first + size),
-                guidance=request.guidance,
-                steps=request.steps,
-                negatives=[request.negative] * size,
-                batch_size=size,
-            )
-            pictures.append(drawing.pictures)
-            first += size
-        return Drawn(
-            pictures=np.concatenate(pictures),
-            nfe=(self.family.counter.total - before).nfe,
-            steps=",".join(f"{size}x{request.steps}" for size in calls),
-            warnings=self.family.truncations([request.prompt, request.negative]),
+def _checked(draw: Draw) -> schedulers.SchedulerName:
+    if draw.batch_size not in (None, *SIZES):
+        wrong = FieldError(
+            "batch_size",
+            f"calls are not padded to {draw.batch_size}",
+            f"choose one of {', '.join(map(str, SIZES))}, or leave batch_size out",
         )
-
-    def _wear(self, adapter: Adapter | None) -> None:
-        if adapter is None:
-            self.family.wear(None)
-            return
-        name = f"sha_{adapter.sha256}"  # peft takes no dots in a name, and a digest never means another file
-        if name not in self._adapters:
-            while len(self._adapters) >= WORN_ADAPTERS:
-                self.family.drop_adapter(self._adapters.popitem(last=False)[0])
-            self._put_on(name, adapter)
-            self._adapters[name] = None
-        self._adapters.move_to_end(name)
-        self.family.wear(name)
-
-    def _put_on(self, name: str, adapter: Adapter) -> None:
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # many adapters are what we mean
-                self.family.load_adapter(name, adapter.data)
-        except Exception as error:
-            raise AdapterCorrupt(f"The adapter {adapter.reference} does not fit its base model: {error}") from error
-
-
-def split(count: int) -> list[int]:
-    """The calls that draw `count` pictures: as few as SIZES allow, largest first."""
-    calls: list[int] = []
-    for size in SIZES:
-        calls += [size] * ((count - sum(calls)) // size)
-    return calls
+        raise InvalidRequest(errors=(wrong,), code="unsupported_batch_size")
+    return schedulers.check(draw.base.family, draw.scheduler)

@@ -14,8 +14,9 @@ from service.domain.errors import FieldError, InvalidRequest
 from service.domain.ports import Clock
 from service.domain.principals import Principal
 from worker.inference.adapters import AdapterCache
-from worker.inference.engine import Draw, Engine
+from worker.inference.engine import Engine
 from worker.inference.names import Names
+from worker.inference.requests import Draw, Worn
 from worker.inference.shapes import Image, ImageAnswer, ImageRequest, Model, Usage
 
 
@@ -33,8 +34,9 @@ class Images:
         resolved = self.names.resolve(principal, request.model)
         _check_size(request, resolved.base)
         draw = Draw(
+            tenant=principal.tenant,
             base=resolved.base,
-            adapter=self.adapters.get(resolved.adapter) if resolved.adapter else None,
+            adapters=(self._worn(resolved.adapter),) if resolved.adapter else (),
             prompt=request.prompt,
             negative=request.negative_prompt,
             count=request.n,
@@ -48,9 +50,17 @@ class Images:
             data=[Image(b64_json=_png(each), seed=draw.seed + place) for place, each in enumerate(drawn.pictures)],
             model=resolved.reference,
             size=f"{resolved.base.resolution}x{resolved.base.resolution}",
-            usage=Usage(images=draw.count, nfe=drawn.nfe, nfe_per_image=drawn.nfe / draw.count, steps=drawn.steps),
+            usage=Usage(
+                images=draw.count,
+                nfe=drawn.nfe,
+                nfe_per_image=drawn.nfe / draw.count,
+                steps=";".join(dict.fromkeys(drawn.steps)),
+            ),
             warnings=list(drawn.warnings),
         )
+
+    def _worn(self, adapter: AdapterVersion) -> Worn:
+        return Worn(self.adapters.fetch(adapter), adapter.reference, adapter.file.sha256)
 
     def models(self, principal: Principal) -> list[Model]:
         """The names that `model` may be."""

@@ -52,6 +52,10 @@ class Slots:
                 self._put_on(name, wearing, wanted)
         return [self._held[key(wearing)] if wearing else 0 for wearing in wearings]
 
+    def check(self, wearing: Wearing) -> None:
+        """Raises AdapterRefused where `place` would."""
+        self._side_by_side(wearing)
+
     def holds(self, wearing: Wearing) -> bool:
         return key(wearing) in self._held
 

@@ -44,6 +44,8 @@ import torch
 from torch import Tensor, nn
 
 from worker.models.counter import Counter
+from worker.models.ddim import Diffusion
+from worker.models.flow import Flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Family(Protocol):
     denoiser: nn.Module
     latent_shape: tuple[int, int, int]
     train_timesteps: int
+    process: Diffusion | Flow
     embedded_guidance: float | None
     counter: Counter
 

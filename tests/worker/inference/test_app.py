@@ -24,8 +24,9 @@ from service.settings import Settings
 from tests.worker.inference.conftest import KEY, Deliver
 from tests.worker.inference.pictures import plain, random_adapter
 from worker.inference.app import create_app
-from worker.inference.engine import WAITING, Adapter, Draw
+from worker.inference.engine import WAITING
 from worker.inference.images import Images
+from worker.inference.requests import Draw
 from worker.models.family import Family
 from worker.models.load import load
 
@@ -51,9 +52,7 @@ def base(sd_folder: Path) -> BaseModelEntry:
 
 
 def plain_draw(base: BaseModelEntry, data: bytes | None = None, **change: Any) -> np.ndarray:
-    adapter = Adapter("x@1", "", data) if data else None
-    words = {"prompt": "a red circle", "negative": "", "count": 1, "seed": 7, "steps": 3, "guidance": 2.0, **change}
-    return plain(Path(base.source), Draw(base, adapter, **words))
+    return plain(Path(base.source), data, **change)
 
 
 class TestGenerations:
@@ -61,7 +60,7 @@ class TestGenerations:
         answer = post(endpoint, n=3).json()
         assert answer.keys() == {"created", "data", "model", "size", "output_format", "usage", "warnings"}
         assert [each["seed"] for each in answer["data"]] == [7, 8, 9]
-        assert answer["usage"] == {"images": 3, "nfe": 18, "nfe_per_image": 6.0, "steps": "2x3,1x3"}
+        assert answer["usage"] == {"images": 3, "nfe": 18, "nfe_per_image": 6.0, "steps": "4x3"}
         assert (answer["model"], answer["size"]) == ("tiny", "64x64")
 
     def test_are_plain_diffusers_pictures(self, endpoint: TestClient, base: BaseModelEntry) -> None:
@@ -202,7 +201,7 @@ class TestQueue:
 
 
 def draw_of(images: Images) -> Draw:
-    return Draw(images.names.resolve(LOCAL, "tiny").base, None, "a red circle", "", 1, 7, 3, 2.0)
+    return Draw("local", images.names.resolve(LOCAL, "tiny").base, (), "a red circle", "", 1, 7, 3, 2.0)
 
 
 class TestWithoutTheDatabase:
