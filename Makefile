@@ -47,8 +47,8 @@ up: $(VENV)/.demo ## Start the embedded stack and leave it running until Ctrl-C
 migrate: $(VENV)/.demo ## Bring the database to the newest schema
 	@$(BIN)/python -m service.manage migrate
 
-test: $(VENV)/.dev ## Run every test
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev ## Run every test (PROCESSES=2 side by side)
+	$(BIN)/python -m pytest -n $(or $(PROCESSES),2) --dist loadfile
 
 test-web: $(VENV)/.dev ## Watch real jobs on the status page in headless Chromium (apt-get install chromium)
 	$(BIN)/python -m pytest tests/browser -m browser

@@ -281,7 +281,7 @@ class TestEnd:
         frozen = psutil.Process(first.process.pid)
         frozen.suspend()
         fleet.worker()
-        eventually(lambda: fleet.job(job).fence == 2, 15)
+        eventually(lambda: fleet.job(job).fence == 2, 60)
         frozen.resume()
         fleet.reaches(job, State.SUCCEEDED)
         eventually(lambda: first.has_said("no longer owns the job"))
