@@ -2,7 +2,8 @@
 
 app.py         composition root and routes
 shapes.py      what travels: OpenAI's names, and ours beside them
-names.py       `model` → a base model, or an adapter on one; remembered, so that a database that is away stops nothing
-adapters.py    adapters' bytes from the store, checked against their rows, the last used kept
+names.py       `model`, `adapters` → a base model and what is worn on it; remembered while the database is away
+cache.py       adapters: store → cache_disk.py → memory; cache_watch.py forgets what was deleted
+adapter_file.py adapter_header.py   an adapter's file, checked before a weight is used
 engine.py      the bounded queue, the thread that owns the models, drawing
 """

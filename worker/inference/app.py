@@ -21,7 +21,9 @@ from service.wire import problems
 from service.wire.bodies import StrictRoute
 from service.wire.guard import Guard
 from worker.inference import bases, shapes
-from worker.inference.adapters import AdapterCache
+from worker.inference.cache import AdapterCache
+from worker.inference.cache_disk import DiskLevel
+from worker.inference.cache_watch import DeletionWatch
 from worker.inference.engine import Engine
 from worker.inference.images import Images
 from worker.inference.names import Names
@@ -30,6 +32,8 @@ from worker.models.family import Family
 from worker.models.load import load
 
 STATUSES = {QueueFull: 429, AdapterCorrupt: 409, JobFailure: 503}
+
+MIB = 2**20
 
 routes = APIRouter(route_class=StrictRoute)
 
@@ -48,17 +52,22 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
         return load(entry.family, bases.folder(entry, cache), device=chosen.device, resolution=entry.resolution)
 
     engine = Engine(load_base)
-    images = Images(
-        Names(Models(database, known), known),
-        AdapterCache(storage.make(chosen.store_url, chosen.s3_endpoint_url)),
-        engine,
-        clock=lambda: datetime.now(UTC),
+    models = Models(database, known)
+    names = Names(models, known)
+    adapters = AdapterCache(
+        storage.make(chosen.store_url, chosen.s3_endpoint_url),
+        DiskLevel(cache / "adapters", chosen.adapter_disk_mib * MIB),
+        chosen.adapter_memory_mib * MIB,
     )
+    deletions = DeletionWatch(models, adapters, [names.forget, engine.evict])
+    images = Images(names, adapters, engine, clock=lambda: datetime.now(UTC))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        with deletions.running():
+            yield
         engine.close()
+        adapters.close()
         database.close()
 
     return make_app(images, chosen.api_key.get_secret_value() if chosen.api_key else None, lifespan)

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image as PILImage
 
-from service.domain.adapters import AdapterVersion
 from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import FieldError, InvalidRequest
 from service.domain.ports import Clock
 from service.domain.principals import Principal
-from worker.inference.adapters import AdapterCache
+from worker.inference.cache import AdapterCache
 from worker.inference.engine import Engine
-from worker.inference.names import Names
+from worker.inference.names import Chosen, Names
 from worker.inference.requests import Draw, Worn
 from worker.inference.shapes import Image, ImageAnswer, ImageRequest, Model, Usage
 
@@ -36,7 +35,7 @@ class Images:
         draw = Draw(
             tenant=principal.tenant,
             base=resolved.base,
-            adapters=(self._worn(resolved.adapter),) if resolved.adapter else (),
+            adapters=tuple(self._worn(principal, each) for each in resolved.adapters),
             prompt=request.prompt,
             negative=request.negative_prompt,
             count=request.n,
@@ -59,18 +58,18 @@ class Images:
             warnings=list(drawn.warnings),
         )
 
-    def _worn(self, adapter: AdapterVersion) -> Worn:
-        return Worn(self.adapters.fetch(adapter), adapter.reference, adapter.file.sha256)
+    def _worn(self, principal: Principal, chosen: Chosen) -> Worn:
+        """The load begins here, while the request is yet to be queued."""
+        version = chosen.version
+        loading = self.adapters.fetch(principal.tenant, version)
+        return Worn(loading, version.reference, version.file.sha256, chosen.weight)
 
     def models(self, principal: Principal) -> list[Model]:
         """The names that `model` may be."""
-        return [_model(each) for each in self.names.list(principal)]
-
-
-def _model(found: BaseModelEntry | AdapterVersion) -> Model:
-    if isinstance(found, BaseModelEntry):
-        return Model(id=found.name, created=0, owned_by="catalogue")
-    return Model(id=found.reference, created=int(found.created_at.timestamp()), owned_by=found.tenant)
+        return [
+            Model(id=each.id, created=int(each.created_at.timestamp()) if each.created_at else 0, owned_by=each.owner)
+            for each in self.names.list(principal)
+        ]
 
 
 def _check_size(request: ImageRequest, base: BaseModelEntry) -> None:

@@ -48,11 +48,6 @@ class Resolved:
     adapters: tuple[Chosen, ...]
     reference: str
 
-    @property
-    def adapter(self) -> AdapterVersion | None:
-        """The first that is worn."""
-        return self.adapters[0].version if self.adapters else None
-
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -86,20 +81,17 @@ class Names:
         _check_one_base(base, reference, chosen, offset=len(chosen) - len(adapters))
         return Resolved(base, tuple(chosen), reference)
 
-    def list(self, principal: Principal) -> builtins.list[BaseModelEntry | AdapterVersion]:
-        """Base models and versions; while the database is away, what is known without it."""
+    def list(self, principal: Principal) -> builtins.list[Listed]:
+        """Everything that resolves: bases, versions, aliases; while the database is away, what is known without it."""
         try:
-            return self._models.list(principal)
+            models = self._models.list(principal)
         except Unavailable:
             with self._lock:
                 known = {
                     each.reference: each for (tenant, _), each in self._known.items() if tenant == principal.tenant
                 }
-            return [*self._catalogue.bases.values(), *known.values()]
-
-    def listed(self, principal: Principal) -> builtins.list[Listed]:
-        """Everything that resolves: bases, versions, aliases; while the database is away, what is known without it."""
-        return [name for each in self.list(principal) for name in _listed(each)]
+            models = [*self._catalogue.bases.values(), *known.values()]
+        return [name for each in models for name in _listed(each)]
 
     def forget(self, sha256: str) -> None:
         """Of a deleted adapter nothing is served on."""

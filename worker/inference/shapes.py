@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.domain.adapters import MAX_REFERENCE
 from service.domain.recipes import MAX_PROMPT_LENGTH
 
 
@@ -13,7 +14,9 @@ class ImageRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field(
-        min_length=1, max_length=80, description="A base model, an adapter (its newest version) or adapter@version."
+        min_length=1,
+        max_length=MAX_REFERENCE,
+        description="A base model, an adapter (its newest version), adapter@version or adapter@alias.",
     )
     prompt: str = Field(min_length=1, max_length=MAX_PROMPT_LENGTH, description="What to draw.")
     negative_prompt: str = Field(

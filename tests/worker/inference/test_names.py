@@ -181,12 +181,12 @@ class TestWithoutTheDatabase:
     def test_bases_and_what_was_resolved_are_listed(self, names: Names, rows: Rows) -> None:
         names.resolve(LOCAL, "red@stable")
         rows.away = True
-        assert [each.id for each in names.listed(LOCAL)] == ["tiny", "large", "red@1"]
-        assert [each.id for each in names.listed(OTHER)] == ["tiny", "large"]
+        assert [each.id for each in names.list(LOCAL)] == ["tiny", "large", "red@1"]
+        assert [each.id for each in names.list(OTHER)] == ["tiny", "large"]
 
 
 def test_every_name_is_listed_and_resolves(names: Names) -> None:
-    listed = names.listed(LOCAL)
+    listed = names.list(LOCAL)
     assert [each.id for each in listed] == [
         "large",
         "tiny",
