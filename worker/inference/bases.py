@@ -1,15 +1,16 @@
-"""A base model's folder: where the catalogue says, or in the cache that this host's workers share."""
+"""A model's folder, of a base or a reward: where the catalogue says, or in the cache that this host's workers share."""
 
 import subprocess
 from pathlib import Path
 
 from service.adapters import hub, weights
-from service.domain.catalogue import BaseModelEntry
+from service.domain.catalogue import BaseModelEntry, RewardModelEntry
 from service.domain.errors import JobFailure
 
 
-def folder(entry: BaseModelEntry, cache: Path) -> Path:
-    """Raises JobFailure with code base_unavailable. A hub model is downloaded at its pinned revision, once a host."""
+def folder(entry: BaseModelEntry | RewardModelEntry, cache: Path) -> Path:
+    """Raises JobFailure `base_unavailable` or `reward_unavailable`. A hub model is downloaded at its pinned revision, once
+    a host."""
     if not entry.source.startswith(hub.PREFIX):
         if "://" in entry.source:
             raise _unavailable(entry, "its source is one that this version cannot fetch; use a folder or a hub source")
@@ -32,5 +33,12 @@ def folder(entry: BaseModelEntry, cache: Path) -> Path:
     return fetch.folder
 
 
-def _unavailable(entry: BaseModelEntry, why: str) -> JobFailure:
-    return JobFailure(f"The base model {entry.name} cannot be loaded: {why}.", code="base_unavailable")
+def is_here(entry: BaseModelEntry | RewardModelEntry, cache: Path) -> bool:
+    """Whether its folder is on this machine, so that `folder` downloads nothing."""
+    if entry.source.startswith(hub.PREFIX):
+        return bool(entry.revision) and hub.plan(entry, cache).is_done
+    return Path(entry.source).is_dir()
+
+
+def _unavailable(entry: BaseModelEntry | RewardModelEntry, why: str) -> JobFailure:
+    return JobFailure(f"The {entry.kind} model {entry.name} cannot be loaded: {why}.", code=f"{entry.kind}_unavailable")
