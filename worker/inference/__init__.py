@@ -5,5 +5,6 @@ shapes.py      what travels: OpenAI's names, and ours beside them
 names.py       `model`, `adapters` → a base model and what is worn on it; remembered while the database is away
 cache.py       adapters: store → cache_disk.py → memory; cache_watch.py forgets what was deleted
 adapter_file.py adapter_header.py   an adapter's file, checked before a weight is used
+receipts.py    POST /v1/receipts: its wire; receipt_desk.py who waits, receipt_bench.py one measured, judges.py who judges
 engine.py      the bounded queue, the thread that owns the models, drawing
 """

@@ -17,16 +17,20 @@ from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import JobFailure, Unavailable
 from service.domain.principals import Principal
 from service.operations.models import Models
+from service.operations.receipts import Receipts
 from service.wire import problems
 from service.wire.bodies import StrictRoute
 from service.wire.guard import Guard
-from worker.inference import bases, shapes
+from worker.inference import bases, receipts, shapes
 from worker.inference.cache import AdapterCache
 from worker.inference.cache_disk import DiskLevel
 from worker.inference.cache_watch import DeletionWatch
 from worker.inference.engine import Engine
 from worker.inference.images import Images
+from worker.inference.judges import Judging
 from worker.inference.names import Names
+from worker.inference.receipt_bench import Bench
+from worker.inference.receipt_desk import Desk
 from worker.inference.requests import AdapterCorrupt, QueueFull
 from worker.models.family import Family
 from worker.models.load import load
@@ -54,23 +58,29 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
     engine = Engine(load_base)
     models = Models(database, known)
     names = Names(models, known)
+    store = storage.make(chosen.store_url, chosen.s3_endpoint_url)
     adapters = AdapterCache(
-        storage.make(chosen.store_url, chosen.s3_endpoint_url),
+        store,
         DiskLevel(cache / "adapters", chosen.adapter_disk_mib * MIB),
         chosen.adapter_memory_mib * MIB,
     )
     deletions = DeletionWatch(models, adapters, [names.forget, engine.evict])
     images = Images(names, adapters, engine, clock=lambda: datetime.now(UTC))
+    judging = Judging(known, cache, chosen.device)
+    desk = Desk(Bench(engine, known, adapters.fetch, judging, images.clock))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with deletions.running():
             yield
+        desk.close()
         engine.close()
         adapters.close()
         database.close()
 
-    return make_app(images, chosen.api_key.get_secret_value() if chosen.api_key else None, lifespan)
+    app = make_app(images, chosen.api_key.get_secret_value() if chosen.api_key else None, lifespan)
+    receipts.install(app, desk, Receipts(database, store))
+    return app
 
 
 def make_app(images: Images, key: str | None, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
