@@ -11,7 +11,8 @@ against the manifest and the row, the file itself by adapter_file.py.
 
 The key is (tenant, SHA-256): a name never brings another file's bytes, and no tenant learns from another's traffic.
 A pin is the future itself: while anybody holds it, as a queued or running request does, its adapter is not evicted, and
-nobody can forget to let go. So memory may exceed its limit by what is in use; the queue bounds that.
+nobody can forget to let go. So memory may exceed its limit by what is in use; the queue bounds that. A load that has not
+begun when the last one lets go, because his request was refused or aborted, never begins.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from pydantic import ValidationError
 
@@ -72,9 +73,8 @@ class AdapterCache:
         self._lock = threading.Lock()
         self._memory: OrderedDict[Key, LoraFile] = OrderedDict()
         """Least recently used first."""
-        self._loading: dict[Key, Future[LoraFile]] = {}
         self._held: WeakValueDictionary[Key, Future[LoraFile]] = WeakValueDictionary()
-        """The futures that somebody still holds: the pins."""
+        """The futures that somebody still holds, done or under way: the pins."""
         self._given: OrderedDict[Key, None] = OrderedDict()
         self._levels = {"memory": Level(), "disk": Level(), "store": Level()}
         self._joined = self._evicted = 0
@@ -83,10 +83,10 @@ class AdapterCache:
         """Hold it until the pictures are drawn. It fails with AdapterCorrupt, which names the adapter, or Unavailable."""
         key = tenant, version.file.sha256
         with self._lock:
-            if key in self._loading:
-                self._joined += 1
-                return self._loading[key]
             future = self._held.get(key)
+            if future is not None and not future.done():
+                self._joined += 1
+                return future
             file = self._memory.get(key)
             if file is not None:
                 self._levels["memory"].hits += 1
@@ -96,19 +96,18 @@ class AdapterCache:
                     future.set_result(file)
                 return future
             self._levels["memory"].misses += 1
-            future = self._held[key] = self._loading[key] = _begun()
+            future = self._held[key] = _begun()
         try:
-            self._pool.submit(self._work, key, future, version)
+            self._pool.submit(self._work, key, ref(future), version)
         except RuntimeError:  # closed
-            self._end(key, future, Unavailable("The endpoint is stopping."))
+            future.set_exception(Unavailable("The endpoint is stopping."))
         return future
 
     def evict(self, sha256: str) -> None:
         """Forget a deleted adapter at every level here; who draws with it now goes on. A load under way is not kept."""
         with self._lock:
-            for key in [key for key in (*self._memory, *self._loading, *self._given) if key[1] == sha256]:
+            for key in [key for key in {*self._memory, *self._held, *self._given} if key[1] == sha256]:
                 self._memory.pop(key, None)
-                self._loading.pop(key, None)
                 self._held.pop(key, None)
                 self._given.pop(key, None)
         self._disk.drop(sha256)
@@ -130,10 +129,15 @@ class AdapterCache:
     def close(self) -> None:
         """Loads that run come to their end; the others fail with Unavailable."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-        for key, future in list(self._loading.items()):
-            self._end(key, future, Unavailable("The endpoint is stopping."))
+        with self._lock:
+            left = [future for future in self._held.values() if not future.done()]
+        for future in left:
+            future.set_exception(Unavailable("The endpoint is stopping."))
 
-    def _work(self, key: Key, future: "Future[LoraFile]", version: AdapterVersion) -> None:
+    def _work(self, key: Key, wanted: "ref[Future[LoraFile]]", version: AdapterVersion) -> None:
+        future = wanted()
+        if future is None:
+            return
         try:
             self._end(key, future, self._load(key, version))
         except Exception as error:
@@ -143,19 +147,15 @@ class AdapterCache:
 
     def _end(self, key: Key, future: "Future[LoraFile]", outcome: LoraFile | Exception) -> None:
         with self._lock:
-            wanted = self._loading.get(key) is future
-            if wanted:
-                del self._loading[key]
-            if isinstance(outcome, LoraFile) and wanted:
+            still = self._held.get(key) is future
+            if isinstance(outcome, LoraFile) and still:
                 self._memory[key] = outcome
                 self._given[key] = None
                 self._given.move_to_end(key)
                 self._trim()
-            elif wanted:
-                self._held.pop(key, None)
         if isinstance(outcome, LoraFile):
             future.set_result(outcome)
-            if not wanted:  # deleted while it was under way
+            if not still:  # deleted while it was under way
                 self._disk.drop(key[1])
         else:
             future.set_exception(outcome)

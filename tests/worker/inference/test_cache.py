@@ -17,7 +17,7 @@ from service.domain.errors import Unavailable
 from service.domain.ids import TenantId
 from tests.worker.inference.stored import TENANT, CountingStore, Shelf, adapter_bytes, manifest_of, with_file
 from worker.inference.adapter_file import read
-from worker.inference.cache import AdapterCache
+from worker.inference.cache import LOADERS, AdapterCache
 from worker.inference.cache_disk import DiskLevel
 from worker.inference.requests import AdapterCorrupt, LoraFile
 
@@ -142,6 +142,21 @@ class TestSingleFlight:
         assert not any(future.done() for future in futures)
         store.gate.set()
         assert [future.result(SECONDS).bytes for future in futures]
+
+    def test_what_nobody_waits_for_any_more_is_not_begun(
+        self, cache: AdapterCache, shelf: Shelf, store: CountingStore
+    ) -> None:
+        store.gate.clear()
+        busy = [cache.fetch(TENANT, shelf.put(adapter_bytes(seed))) for seed in range(LOADERS)]
+        for _ in busy:
+            assert store.entered.acquire(timeout=SECONDS)
+        refused, wanted = shelf.put(adapter_bytes(8)), shelf.put(adapter_bytes(9))
+        cache.fetch(TENANT, refused)
+        held = cache.fetch(TENANT, wanted)
+        store.gate.set()
+        assert held.result(SECONDS).bytes
+        assert store.opened[refused.file.key] == store.opened[refused.manifest_key] == 0
+        assert fetched(cache, refused).bytes
 
     def test_what_is_shared_cannot_be_cancelled_by_one(self, cache: AdapterCache, shelf: Shelf) -> None:
         future = cache.fetch(TENANT, shelf.put(adapter_bytes(0)))
