@@ -1,7 +1,10 @@
 """The serving engine and its OpenAI-compatible HTTP app: one loop owns the models, one request at a time.
 
-app.py         composition root and routes
-shapes.py      what travels: OpenAI's names, and ours beside them
+app.py endpoint.py          composition root; the parts that routes ask
+routes.py shapes.py answers.py refusals.py   the images API: OpenAI's names, and ours beside them
+images.py      a request, from words to a place in the queue; giving.py: from pixels to an answer (encode.py, safety.py)
+waiting.py streams.py later.py   three ways to get it: held open, as events, asynchronously
+health.py metrics.py        ready, alive, warm; what Prometheus reads
 names.py       `model`, `adapters` → a base model and what is worn on it; remembered while the database is away
 cache.py       adapters: store → cache_disk.py → memory; cache_watch.py forgets what was deleted
 adapter_file.py adapter_header.py   an adapter's file, checked before a weight is used

@@ -4,42 +4,42 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TypeAlias
 
 import torch
 from diffusers.utils import logging as diffusers_logging
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.types import Lifespan
 
 from service import settings, telemetry
 from service.adapters import catalogue, db, storage
-from service.domain.catalogue import BaseModelEntry
-from service.domain.errors import JobFailure, Unavailable
-from service.domain.principals import Principal
+from service.domain.catalogue import BaseModelEntry, Catalogue
+from service.operations.drawn import DrawnFiles
 from service.operations.models import Models
 from service.operations.receipts import Receipts
 from service.wire import problems
-from service.wire.bodies import StrictRoute
 from service.wire.guard import Guard
-from worker.inference import bases, receipts, shapes
+from service.wire.links import Links, secret
+from worker.inference import bases, receipts, refusals, safety
 from worker.inference.cache import AdapterCache
 from worker.inference.cache_disk import DiskLevel
 from worker.inference.cache_watch import DeletionWatch
+from worker.inference.endpoint import Endpoint
 from worker.inference.engine import Engine
+from worker.inference.giving import Giving
+from worker.inference.health import Health, WarmUp
 from worker.inference.images import Images
 from worker.inference.judges import Judging
+from worker.inference.later import Drawings
+from worker.inference.metrics import Metrics
 from worker.inference.names import Names
 from worker.inference.receipt_bench import Bench
 from worker.inference.receipt_desk import Desk
-from worker.inference.requests import AdapterCorrupt, QueueFull
+from worker.inference.routes import routes
 from worker.models.family import Family
 from worker.models.load import load
 
-STATUSES = {QueueFull: 429, AdapterCorrupt: 409, JobFailure: 503}
-
 MIB = 2**20
-
-routes = APIRouter(route_class=StrictRoute)
 
 
 def create_app(given: settings.Settings | None = None) -> FastAPI:
@@ -49,85 +49,69 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
     torch.set_num_threads(chosen.threads)
     diffusers_logging.set_verbosity_error()  # each adapter without text-encoder layers would be a warning
     known = catalogue.load(chosen.catalogue)
+    warm = _named(known, chosen.warm())
+    checker = safety.find(chosen.safety_checker)
     database = db.connect(chosen.database_url)
+    store = storage.make(chosen.store_url, chosen.s3_endpoint_url, chosen.s3_public_url)
     cache = chosen.cache_dir or Path()
+    key = chosen.api_key.get_secret_value() if chosen.api_key else None
+    link_key = chosen.link_key.get_secret_value() if chosen.link_key else None
 
     def load_base(entry: BaseModelEntry) -> Family:
         return load(entry.family, bases.folder(entry, cache), device=chosen.device, resolution=entry.resolution)
 
-    engine = Engine(load_base)
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
     models = Models(database, known)
     names = Names(models, known)
-    store = storage.make(chosen.store_url, chosen.s3_endpoint_url)
-    adapters = AdapterCache(
-        store,
-        DiskLevel(cache / "adapters", chosen.adapter_disk_mib * MIB),
-        chosen.adapter_memory_mib * MIB,
+    engine = Engine(load_base)
+    disk = DiskLevel(cache / "adapters", chosen.adapter_disk_mib * MIB)
+    adapters = AdapterCache(store, disk, chosen.adapter_memory_mib * MIB)
+    deletions = DeletionWatch(models, adapters, (engine.evict, names.forget))
+    files, links = DrawnFiles(store), Links(secret(link_key, key), clock)
+    giving = Giving(files, links, checker, chosen.keep_drawn_seconds, clock)
+    warm_up = WarmUp(engine, warm)
+    endpoint = Endpoint(
+        engine=engine,
+        adapters=adapters,
+        images=Images(names, adapters, engine),
+        giving=giving,
+        drawings=Drawings(files, giving, clock, chosen.keep_drawn_seconds),
+        warm_up=warm_up,
+        health=Health(engine, warm_up, chosen.stuck_seconds),
+        metrics=Metrics(engine, adapters),
+        url=chosen.inference_url,
     )
-    deletions = DeletionWatch(models, adapters, [names.forget, engine.evict])
-    images = Images(names, adapters, engine, clock=lambda: datetime.now(UTC))
+
     judging = Judging(known, cache, chosen.device)
-    desk = Desk(Bench(engine, known, adapters.fetch, judging, images.clock))
+    desk = Desk(Bench(engine, known, adapters.fetch, judging, clock))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with deletions.running():
             yield
-        desk.close()
-        engine.close()
-        adapters.close()
+            desk.close()
+            await run_in_threadpool(endpoint.close)
         database.close()
 
-    app = make_app(images, chosen.api_key.get_secret_value() if chosen.api_key else None, lifespan)
+    app = make_app(endpoint, key, links, lifespan)
     receipts.install(app, desk, Receipts(database, store))
     return app
 
 
-def make_app(images: Images, key: str | None, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
-    """The HTTP app over an engine."""
+def make_app(endpoint: Endpoint, key: str | None, links: Links, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """The HTTP app over its parts."""
     app = FastAPI(title="Strop inference", docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
-    app.state.images = images
+    app.state.endpoint = endpoint
     app.include_router(routes)
-    problems.install(app, STATUSES)
-    app.add_middleware(Guard, key=key)
+    respond = endpoint.metrics.counted(refusals.respond)
+    problems.install(app, refusals.STATUSES, respond)
+    app.add_middleware(Guard, key=key, links=links, statuses=refusals.STATUSES, respond=respond)
     return app
 
 
-def _images(request: Request) -> Images:
-    images: Images = request.app.state.images
-    return images
-
-
-def _principal(request: Request) -> Principal:
-    principal: Principal = request.state.principal
-    return principal
-
-
-Ask: TypeAlias = Annotated[Images, Depends(_images)]
-Asker: TypeAlias = Annotated[Principal, Depends(_principal)]
-
-
-@routes.post("/v1/images/generations")
-def generate(body: shapes.ImageRequest, ask: Ask, asker: Asker) -> shapes.ImageAnswer:
-    """Draw pictures. OpenAI's shape; seed, num_inference_steps, guidance_scale and negative_prompt beside it."""
-    return ask.generate(asker, body)
-
-
-@routes.get("/v1/models")
-def list_models(ask: Ask, asker: Asker) -> shapes.Models:
-    """The names that `model` may be: base models, and each adapter's versions."""
-    return shapes.Models(data=ask.models(asker))
-
-
-@routes.get("/healthz")
-def alive() -> dict[str, str]:
-    """The process answers."""
-    return {"status": "ok"}
-
-
-@routes.get("/readyz")
-def ready(ask: Ask) -> dict[str, str]:
-    """The engine's loop takes requests. The database may be away: what was resolved is served on."""
-    if not ask.engine.alive:
-        raise Unavailable("The engine does not take requests.")
-    return {"status": "ok"}
+def _named(known: Catalogue, names: tuple[str, ...]) -> list[BaseModelEntry]:
+    if missing := [name for name in names if name not in known.bases]:
+        raise SystemExit(f"strop: STROP_WARM_BASES: {', '.join(missing)} is not in the catalogue")
+    return [known.bases[name] for name in names]

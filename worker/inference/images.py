@@ -1,36 +1,47 @@
-"""A request for pictures, from words to PNGs: resolve the names, check what the base model bounds, draw, encode."""
+"""A request for pictures, from words to a place in the engine's queue: resolve the names, check what the base model bounds."""
 
-import base64
-import io
 import secrets
 from dataclasses import dataclass
-
-import numpy as np
-from PIL import Image as PILImage
+from datetime import datetime
 
 from service.domain.catalogue import BaseModelEntry
-from service.domain.errors import FieldError, InvalidRequest
-from service.domain.ports import Clock
+from service.domain.errors import FieldError, InvalidRequest, NotFound
 from service.domain.principals import Principal
+from worker.inference.answers import Model
 from worker.inference.cache import AdapterCache
 from worker.inference.engine import Engine
-from worker.inference.names import Chosen, Names
-from worker.inference.requests import Draw, Worn
-from worker.inference.shapes import Image, ImageAnswer, ImageRequest, Model, Usage
+from worker.inference.names import Chosen, Names, Resolved, Weighted
+from worker.inference.requests import Draw, Ticket, Watch, Worn
+from worker.inference.shapes import ImageRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A request that the engine has taken."""
+
+    principal: Principal
+    request: ImageRequest
+    resolved: Resolved
+    draw: Draw
+    ticket: Ticket
+
+    @property
+    def size(self) -> str:
+        return f"{self.draw.base.resolution}x{self.draw.base.resolution}"
 
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """What the images API does, whichever door it is asked through."""
+    """What the images API begins, whichever way the answer goes."""
 
     names: Names
     adapters: AdapterCache
     engine: Engine
-    clock: Clock
 
-    def generate(self, principal: Principal, request: ImageRequest) -> ImageAnswer:
-        """Waits for the pictures. Raises InvalidRequest, QueueFull, Unavailable, AdapterCorrupt, JobFailure."""
-        resolved = self.names.resolve(principal, request.model)
+    def begin(self, principal: Principal, request: ImageRequest, watch: Watch | None = None) -> Begun:
+        """Puts it into the queue; adapters load meanwhile. Raises InvalidRequest, QueueFull, Unavailable."""
+        wanted = [Weighted(each.name, each.weight) for each in request.adapters]
+        resolved = self.names.resolve(principal, request.model, wanted)
         _check_size(request, resolved.base)
         draw = Draw(
             tenant=principal.tenant,
@@ -42,34 +53,34 @@ class Images:
             seed=secrets.randbits(32) if request.seed is None else request.seed,
             steps=request.num_inference_steps or resolved.base.num_inference_steps,
             guidance=request.guidance_scale or resolved.base.guidance_scale,
+            scheduler=request.scheduler,
+            batch_size=request.batch_size,
+            partials=request.partial_images,
         )
-        drawn = self.engine.submit(draw).result()
-        return ImageAnswer(
-            created=int(self.clock().timestamp()),
-            data=[Image(b64_json=_png(each), seed=draw.seed + place) for place, each in enumerate(drawn.pictures)],
-            model=resolved.reference,
-            size=f"{resolved.base.resolution}x{resolved.base.resolution}",
-            usage=Usage(
-                images=draw.count,
-                nfe=drawn.nfe,
-                nfe_per_image=drawn.nfe / draw.count,
-                steps=";".join(dict.fromkeys(drawn.steps)),
-            ),
-            warnings=list(drawn.warnings),
-        )
+        return Begun(principal, request, resolved, draw, self.engine.submit(draw, watch))
+
+    def models(self, principal: Principal) -> list[Model]:
+        """The names that `model` may be: base models, each adapter's versions, and the aliases that point to them."""
+        return [_model(each.id, each.created_at, each.owner) for each in self.names.list(principal)]
+
+    def model(self, principal: Principal, name: str) -> Model:
+        """One of them by its name. Raises NotFound."""
+        try:
+            worn = self.names.resolve(principal, name).adapters
+        except InvalidRequest:
+            raise NotFound(f"there is no model {name[:64]!r}") from None
+        if not worn:
+            return _model(name, None, "catalogue")
+        return _model(name, worn[0].version.created_at, worn[0].version.tenant)
 
     def _worn(self, principal: Principal, chosen: Chosen) -> Worn:
-        """The load begins here, while the request is yet to be queued."""
         version = chosen.version
         loading = self.adapters.fetch(principal.tenant, version)
         return Worn(loading, version.reference, version.file.sha256, chosen.weight)
 
-    def models(self, principal: Principal) -> list[Model]:
-        """The names that `model` may be."""
-        return [
-            Model(id=each.id, created=int(each.created_at.timestamp()) if each.created_at else 0, owned_by=each.owner)
-            for each in self.names.list(principal)
-        ]
+
+def _model(name: str, created_at: datetime | None, owner: str) -> Model:
+    return Model(id=name, created=int(created_at.timestamp()) if created_at else 0, owned_by=owner)
 
 
 def _check_size(request: ImageRequest, base: BaseModelEntry) -> None:
@@ -77,10 +88,3 @@ def _check_size(request: ImageRequest, base: BaseModelEntry) -> None:
     if request.size not in (None, "auto", only):
         wrong = FieldError("size", f"{base.name} draws {only}, not {request.size}", f"send {only}, or leave size out")
         raise InvalidRequest(errors=(wrong,), code="unsupported_size")
-
-
-def _png(picture: np.ndarray) -> str:
-    """uint8 [H, W, 3] → base64."""
-    buffer = io.BytesIO()
-    PILImage.fromarray(picture).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()

@@ -41,6 +41,23 @@ def settings(sqlite_url: str, tmp_path: Path, sd_folder: Path, monkeypatch: pyte
     return Settings()
 
 
+@pytest.fixture(scope="module")
+def shared(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory, sd_folder: Path) -> Iterator[TestClient]:
+    """One endpoint for all tests of a file that leave nothing behind."""
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "strop.db").write_bytes(sqlite_template.read_bytes())
+    (folder / "catalogue.toml").write_text(CATALOGUE.format(folder=sd_folder))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("STROP_STATE_DIR", str(folder))
+        environment.setenv("STROP_CATALOGUE", str(folder / "catalogue.toml"))
+        environment.setenv("STROP_API_KEY", KEY)
+        environment.setenv("STROP_DEVICE", "cpu")
+        app = create_app(Settings())
+    with TestClient(app) as client:
+        client.headers["Authorization"] = f"Bearer {KEY}"
+        yield client
+
+
 @pytest.fixture
 def endpoint(settings: Settings) -> Iterator[TestClient]:
     with TestClient(create_app(settings)) as client:

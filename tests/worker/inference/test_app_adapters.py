@@ -33,7 +33,7 @@ def drawn(endpoint: TestClient, model: str) -> tuple[int, str]:
 
 
 def images_of(endpoint: TestClient) -> Images:
-    images: Images = endpoint.app.state.images  # type: ignore[attr-defined]
+    images: Images = endpoint.app.state.endpoint.images  # type: ignore[attr-defined]
     return images
 
 

@@ -1,0 +1,65 @@
+"""A client that goes away: over a real socket, the engine takes no step more for it."""
+
+import json
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from service.settings import Settings
+from tests.eventually import eventually
+from tests.worker.inference.calls import GENERATIONS, GOOD, served
+from tests.worker.inference.conftest import KEY
+from tests.worker.inference.slow import Held
+from worker.inference.app import create_app
+
+STEPS = 1000
+
+
+def ask(url: str, **change: Any) -> socket.socket:
+    """A connection on which the request was sent, and nothing was read."""
+    address = urlsplit(url)
+    body = json.dumps({**GOOD, "num_inference_steps": STEPS, "guidance_scale": 1, **change}).encode()
+    head = (
+        f"POST {GENERATIONS} HTTP/1.1\r\nHost: {address.netloc}\r\nAuthorization: Bearer {KEY}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    connection = socket.create_connection((str(address.hostname), int(address.port or 0)))
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+@pytest.mark.parametrize("change", [{}, {"stream": True}, {"stream": True, "partial_images": 1, "n": 2}])
+def test_costs_at_most_the_step_that_runs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    held = Held(open=True)
+    monkeypatch.setattr("worker.inference.app.load", held.load)
+    app = create_app(settings)
+    engine = app.state.endpoint.engine
+    with served(app) as url:
+        with ask(url, **change):
+            held.until(lambda calls: calls >= 3)
+        eventually(lambda: engine.figures().running == engine.figures().waiting == 0)
+        assert held.calls < STEPS / 2
+        held.gate.clear()  # what comes now would be held, and counted
+        stopped_at = held.calls
+        with ask(url, num_inference_steps=1):
+            held.until(lambda calls: calls == stopped_at + 1)
+            held.gate.set()
+
+
+def test_while_it_waits_costs_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held()
+    monkeypatch.setattr("worker.inference.app.load", held.load)
+    app = create_app(settings)
+    engine = app.state.endpoint.engine
+    with served(app) as url, ask(url, num_inference_steps=2) as stays:
+        held.until(lambda calls: calls == 1)
+        with ask(url):
+            eventually(lambda: engine.figures().waiting == 1)
+        held.gate.set()
+        assert stays.recv(12) == b"HTTP/1.1 200"
+        eventually(lambda: engine.figures().waiting == engine.figures().running == 0)
+        assert held.calls < 20

@@ -1,0 +1,58 @@
+"""The real process: SIGTERM while it draws. What it has taken comes out whole, and nothing new goes in."""
+
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+
+from service.adapters import storage
+from service.domain.ids import TenantId
+from service.operations.drawn import DrawnFiles
+from service.settings import Settings
+from tests.eventually import eventually
+from tests.servers.processes import answers, free_port, running
+from tests.worker.inference.calls import GENERATIONS, GOOD, pixels
+from tests.worker.inference.conftest import KEY
+from worker.inference.answers import Drawing
+
+ROOT = Path(__file__).parents[3]
+STEPS = 300
+"""A second or more of the tiny model."""
+
+
+def test_what_was_taken_is_finished_and_nothing_new_is_taken(settings: Settings, tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "inference.log"
+    url = f"http://127.0.0.1:{port}"
+    words = [sys.executable, "-m", "uvicorn", "--factory", "worker.inference.app:create_app", "--port", str(port)]
+    process = running(
+        words,
+        ready=lambda: answers(port) and httpx.get(f"{url}/readyz").is_success,
+        log=log,
+        end=signal.SIGKILL,
+        remedy="see its log",
+        seconds=60,
+        cwd=ROOT,
+        env={**os.environ, "STROP_WARM_BASES": "tiny"},
+    )
+    body = {**GOOD, "num_inference_steps": STEPS}
+    client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
+    with process as started, client, ThreadPoolExecutor() as others:
+        drawn = others.submit(client.post, GENERATIONS, json=body)
+        later = client.post(GENERATIONS, json={**body, "background": True}).json()
+        eventually(lambda: "strop_requests_running 2.0" in client.get("/metrics").text)
+        started.send_signal(signal.SIGTERM)
+        eventually(lambda: not answers(port))
+        assert not drawn.done()
+        answer = drawn.result().json()
+        ended = started.wait(30)
+    assert ended in (0, -signal.SIGTERM)  # uvicorn raises the signal again when all is in order
+    assert "Application shutdown complete" in log.read_text()
+    assert pixels(answer["data"][0]["b64_json"]).shape == (64, 64, 3)
+    stored = DrawnFiles(storage.make(settings.store_url)).read(TenantId("local"), f"{later['id']}.json")
+    record = Drawing.model_validate_json(stored)
+    assert record.status == "completed"
+    assert record.result is not None
+    assert record.result.data[0].b64_json == answer["data"][0]["b64_json"]
