@@ -94,8 +94,10 @@ def steward(arguments: argparse.Namespace) -> int:
 
 def receipts_beside(chosen: settings.Settings, database: db.SqlDatabase, store: Store, stop: Event) -> None:
     """Receipts in a thread that dies with the process. Raises BadSigningKey."""
-    if chosen.signing_key_file is None or chosen.inference_url is None:
-        log.info("no receipts are asked for: that needs STROP_SIGNING_KEY_FILE and STROP_INFERENCE_URL")
+    if not chosen.receipts or chosen.signing_key_file is None or chosen.inference_url is None:
+        log.info(
+            "no receipts are asked for: that needs STROP_SIGNING_KEY_FILE, STROP_INFERENCE_URL, STROP_RECEIPTS not off"
+        )
         return
     key = chosen.api_key.get_secret_value() if chosen.api_key else None
     endpoint, signer = inference.Endpoint(chosen.inference_url, key), keys.load(chosen.signing_key_file)

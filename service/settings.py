@@ -135,6 +135,9 @@ class Settings(BaseSettings):
         description="module:function that looks at each drawn picture before it is given out; empty: none does.",
     )
 
+    receipts: bool = Field(
+        default=True, description="Whether the steward asks for receipts of adapters, where it can sign them."
+    )
     signing_key_file: Path | None = Field(
         default=None,
         description="The steward's Ed25519 key for receipts, made by `manage keygen`; empty, or no STROP_INFERENCE_URL: none are asked for.",

@@ -2,12 +2,14 @@
 
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.settings import Settings
 
 INFERENCE = "worker.inference.app:create_app"
+EVERYWHERE = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,8 @@ class Program:
     name: str
     command: tuple[str, ...]
     stop_seconds: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Beside what all of them have."""
 
 
 def programs(settings: Settings, broker_socket: Path) -> tuple[Program, ...]:
@@ -24,7 +28,7 @@ def programs(settings: Settings, broker_socket: Path) -> tuple[Program, ...]:
     return (
         Program("broker", _broker(broker_socket), 10),
         Program("gateway", (*serve, "--port", str(settings.port), "service.app:create_app"), 10),
-        Program("steward", (sys.executable, "-m", "service.manage", "steward"), 10),
+        Program("steward", (sys.executable, "-m", "service.manage", "steward"), 10, _inference_url(settings)),
         Program(
             "worker",
             (sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--loglevel", settings.log_level),
@@ -32,6 +36,12 @@ def programs(settings: Settings, broker_socket: Path) -> tuple[Program, ...]:
         ),
         Program("inference", (*serve, *patience, "--port", str(settings.inference_port), INFERENCE), 30),
     )
+
+
+def _inference_url(settings: Settings) -> dict[str, str]:
+    """Where the steward asks for receipts: where the endpoint listens, whatever address callers are told."""
+    host = "127.0.0.1" if settings.host in EVERYWHERE else settings.host
+    return {"STROP_INFERENCE_URL": f"http://{f'[{host}]' if ':' in host else host}:{settings.inference_port}"}
 
 
 def _broker(socket: Path) -> tuple[str, ...]:

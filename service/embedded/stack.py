@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Never
 
+from service.adapters import keys
 from service.embedded import record
 from service.embedded.programs import Program, programs
 from service.settings import Settings
@@ -54,6 +55,7 @@ def up(settings: Settings) -> Never:
         "STROP_BROKER_URL": f"redis+socket://{broker}?virtual_host=0",
         "STROP_CATALOGUE": str(settings.catalogue.absolute()),
         "STROP_API_KEY": _key(settings, state),
+        "STROP_SIGNING_KEY_FILE": str(_signing_key(settings, state)),
         "OMP_NUM_THREADS": str(settings.threads),
     }
     file = state / "supervisord.conf"
@@ -81,6 +83,7 @@ def _configuration(state: Path, wanted: tuple[Program, ...]) -> str:
             "", f"[program:{program.name}]", f"command={_plain(shlex.join((*note, *program.command)))}",
             f"priority={priority}", "autorestart=true", f"startretries={START_RETRIES}", "startsecs=2",
             f"stopwaitsecs={program.stop_seconds}", "killasgroup=true", "redirect_stderr=true",
+            "environment=" + ",".join(f'{name}="{_plain(value)}"' for name, value in program.environment.items()),
             f"stdout_logfile={_plain(state / 'logs' / (program.name + '.log'))}",
             "stdout_logfile_maxbytes=10MB", "stdout_logfile_backups=2",
         ]  # fmt: skip
@@ -103,6 +106,16 @@ def _broker_socket(state: Path) -> Path:
             f"strop: {short} belongs to somebody else; set STROP_STATE_DIR to a folder with a shorter path"
         )
     return short / "broker.sock"
+
+
+def _signing_key(settings: Settings, state: Path) -> Path:
+    """The operator's, else one made once and kept."""
+    if settings.signing_key_file:
+        return settings.signing_key_file.absolute()
+    path = state / "signing-key.pem"
+    if not path.exists():
+        keys.generate(path)
+    return path
 
 
 def _key(settings: Settings, state: Path) -> str:

@@ -46,6 +46,11 @@ class Up:
         except httpx.TransportError:
             return False
 
+    def keys(self) -> list[object]:
+        """The public keys that the gateway tells: the steward has made its own known."""
+        told: list[object] = httpx.get(f"http://127.0.0.1:{self.ports[0]}/.well-known/strop-keys").json()["keys"]
+        return told
+
     def recorded(self) -> dict[str, int]:
         notes = (self.state / "pids").glob("*.json")
         return {note.stem: json.loads(note.read_text())["pid"] for note in notes if note.stem != "supervisor"}
@@ -68,6 +73,9 @@ def test_a_crash_of_the_supervisor_is_cleared_by_the_next_start_and_a_stop_leave
     eventually(up.ready, READY_SECONDS)
     before = up.recorded()
     assert set(before) == NAMES
+
+    assert (up.state / "signing-key.pem").stat().st_mode & 0o777 == 0o600
+    eventually(up.keys, READY_SECONDS)
 
     psutil.Process(before["gateway"]).kill()
     eventually(lambda: up.recorded()["gateway"] != before["gateway"], READY_SECONDS)
