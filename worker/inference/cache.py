@@ -41,6 +41,8 @@ REMEMBERED = 10_000
 """Keys of adapters that were handed out: the engine may still have them in a slot."""
 
 Key = tuple[TenantId, str]
+Fetched = dict[str, bytearray]
+"""ADAPTER, MANIFEST → bytes for the disk."""
 log = logging.getLogger(__name__)
 
 
@@ -138,27 +140,33 @@ class AdapterCache:
         future = wanted()
         if future is None:
             return
+        fetched: Fetched = {}
         try:
-            self._end(key, future, self._load(key, version))
+            file = self._load(key, version, fetched)
         except Exception as error:
             if not isinstance(error, AdapterCorrupt | Unavailable):
                 log.exception("loading %s failed", version.reference)
-            self._end(key, future, error)
-
-    def _end(self, key: Key, future: "Future[LoraFile]", outcome: LoraFile | Exception) -> None:
+            future.set_exception(error)
+            return
         with self._lock:
-            still = self._held.get(key) is future
-            if isinstance(outcome, LoraFile) and still:
-                self._memory[key] = outcome
+            still = self._held.get(key) is future  # not deleted while it was under way
+            if still:
+                self._memory[key] = file
                 self._given[key] = None
                 self._given.move_to_end(key)
                 self._trim()
-        if isinstance(outcome, LoraFile):
-            future.set_result(outcome)
-            if not still:  # deleted while it was under way
-                self._disk.drop(key[1])
-        else:
-            future.set_exception(outcome)
+        future.set_result(file)
+        del future  # a pin
+        if still:
+            self._keep(key, fetched)  # the disk is slow, and nobody waits for it
+
+    def _keep(self, key: Key, fetched: Fetched) -> None:
+        for kind, data in fetched.items():
+            self._disk.write(*key, kind, data)
+        with self._lock:
+            deleted = key not in self._given
+        if deleted:  # meanwhile
+            self._disk.drop(key[1])
 
     def _trim(self) -> None:
         size = sum(file.bytes for file in self._memory.values())
@@ -170,9 +178,10 @@ class AdapterCache:
         while len(self._given) > REMEMBERED:
             self._given.popitem(last=False)
 
-    def _load(self, key: Key, version: AdapterVersion) -> LoraFile:
+    def _load(self, key: Key, version: AdapterVersion, fetched: Fetched) -> LoraFile:
+        """`fetched` is given what came from the store, and was found good."""
         tenant, sha256 = key
-        self._check_manifest(tenant, version)
+        self._check_manifest(tenant, version, fetched)
         data = self._disk.read(tenant, sha256, ADAPTER)
         if data is not None:
             try:
@@ -184,18 +193,17 @@ class AdapterCache:
         self._count("disk", misses=1)
         data = self._stored(version, version.file.key, min(version.file.bytes, MAX_ADAPTER_BYTES))
         file = adapter_file.read(version.reference, sha256, data)
-        self._disk.write(tenant, sha256, ADAPTER, data)
+        fetched[ADAPTER] = data
         return file
 
-    def _check_manifest(self, tenant: TenantId, version: AdapterVersion) -> None:
+    def _check_manifest(self, tenant: TenantId, version: AdapterVersion, fetched: Fetched) -> None:
         """Raises AdapterCorrupt unless the manifest is the row's, and names this very file as an adapter."""
         sha256 = version.file.sha256
         data = self._disk.read(tenant, sha256, MANIFEST)
         if data is None or hashlib.sha256(data).hexdigest() != version.manifest_sha256:
-            data = self._stored(version, version.manifest_key, MAX_MANIFEST_BYTES)
+            data = fetched[MANIFEST] = self._stored(version, version.manifest_key, MAX_MANIFEST_BYTES)
             if hashlib.sha256(data).hexdigest() != version.manifest_sha256:
                 raise corrupt(version.reference, "its manifest does not have the SHA-256 that its row says")
-            self._disk.write(tenant, sha256, MANIFEST, data)
         try:
             manifest = Manifest.model_validate_json(bytes(data))
         except ValidationError as error:

@@ -15,10 +15,11 @@ from service.adapters import storage
 from service.domain.adapters import AdapterVersion
 from service.domain.errors import Unavailable
 from service.domain.ids import TenantId
+from tests.eventually import eventually
 from tests.worker.inference.stored import TENANT, CountingStore, Shelf, adapter_bytes, manifest_of, with_file
 from worker.inference.adapter_file import read
 from worker.inference.cache import LOADERS, AdapterCache
-from worker.inference.cache_disk import DiskLevel
+from worker.inference.cache_disk import ADAPTER, MANIFEST, DiskLevel
 from worker.inference.requests import AdapterCorrupt, LoraFile
 
 MIB = 2**20
@@ -61,6 +62,15 @@ def fetched(cache: AdapterCache, version: AdapterVersion, tenant: TenantId = TEN
     return cache.fetch(tenant, version).result(SECONDS)
 
 
+def kept(cache: AdapterCache, version: AdapterVersion) -> LoraFile:
+    """Fetched, and written to the disk, which comes after."""
+    file = fetched(cache, version)
+    eventually(
+        lambda: cache._disk.read(TENANT, file.sha256, ADAPTER) and cache._disk.read(TENANT, file.sha256, MANIFEST)
+    )
+    return file
+
+
 def refused(cache: AdapterCache, version: AdapterVersion) -> str:
     with pytest.raises(AdapterCorrupt) as error:
         fetched(cache, version)
@@ -78,7 +88,7 @@ class TestLevels:
         data = adapter_bytes(0)
         version, first = shelf.put(data), make()
         expected = read(version.reference, version.file.sha256, data)
-        assert same(fetched(first, version), expected)
+        assert same(kept(first, version), expected)
         assert same(fetched(first, version), expected)
         second = make()
         assert same(fetched(second, version), expected)
@@ -102,7 +112,7 @@ class TestLevels:
         self, make: Make, shelf: Shelf, store: CountingStore, tmp_path: Path
     ) -> None:
         version, missing = shelf.put(adapter_bytes(0)), shelf.put(adapter_bytes(1))
-        fetched(make(), version)
+        kept(make(), version)
         (tmp_path / "store").rename(tmp_path / "elsewhere")
         (tmp_path / "store").write_text("not a folder")
         assert fetched(make(), version).bytes
@@ -227,7 +237,7 @@ class TestChecks:
         self, make: Make, shelf: Shelf, tmp_path: Path, suffix: str, wrong: str
     ) -> None:
         version = shelf.put(adapter_bytes(0))
-        expected = fetched(make(), version)
+        expected = kept(make(), version)
         (copy,) = (tmp_path / "adapters").rglob(f"*{suffix}")
         whole = copy.read_bytes()
         copy.write_bytes(
@@ -239,7 +249,7 @@ class TestChecks:
             }[wrong]
         )
         assert same(fetched(make(), version), expected)
-        assert copy.read_bytes() == whole
+        eventually(lambda: copy.exists() and copy.read_bytes() == whole)
         key = version.file.key if suffix == ".safetensors" else version.manifest_key
         assert shelf.store.opened[key] == 2
 
@@ -249,7 +259,7 @@ class TestMemory:
         versions = [shelf.put(adapter_bytes(seed)) for seed in range(4)]
         cache = make(memory=3 * versions[0].file.bytes)
         for version in (*versions[:3], versions[0], versions[3]):
-            fetched(cache, version)
+            kept(cache, version)
         assert cache.figures().evicted == 1
         before = cache.figures()
         for version in (versions[0], versions[2], versions[3]):
@@ -293,7 +303,8 @@ class TestEvicting:
         cache, gone, stays = make(), shelf.put(adapter_bytes(0)), shelf.put(adapter_bytes(1))
         held = cache.fetch(TENANT, gone)
         assert held.result(SECONDS).bytes
-        fetched(cache, stays)
+        for version in (gone, stays):
+            kept(cache, version)
         cache.evict(gone.file.sha256)
         assert cache.keys() == make().keys() == {(TENANT, stays.file.sha256)}
         assert cache.figures().memory.bytes == stays.file.bytes
