@@ -14,12 +14,21 @@ LINEAR = ("attention", "feed-forward")
 ALL = (*LINEAR, "conv")
 
 
+def random_files(
+    family: PipelineFamily, seeds: Sequence[int], *, rank: int = 4, targets: Sequence[str] = LINEAR
+) -> list[bytes]:
+    """One for each seed, with B ≠ 0: with B = 0 every test of it would pass. The family wears the new layers afterwards."""
+    tensors = family.add_adapter(rank, list(targets), 0)
+    files = []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        drawn = {name: torch.randn(each.shape, generator=generator) * 0.3 for name, each in tensors.items()}
+        files.append(family.export(drawn))
+    return files
+
+
 def random_file(family: PipelineFamily, seed: int, *, rank: int = 4, targets: Sequence[str] = LINEAR) -> bytes:
-    """With B ≠ 0: with B = 0 every test of it would pass. The family wears the new layers afterwards."""
-    generator = torch.Generator().manual_seed(seed)
-    tensors = family.add_adapter(rank, list(targets), seed)
-    drawn = {name: torch.randn(each.shape, generator=generator) * 0.3 for name, each in tensors.items()}
-    return family.export(drawn)
+    return random_files(family, [seed], rank=rank, targets=targets)[0]
 
 
 def lora_file(data: bytes, reference: str = "red-things@1") -> LoraFile:

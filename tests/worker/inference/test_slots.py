@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.worker.conftest import LoadKind
-from tests.worker.inference.adapters import ALL, LINEAR, lora_file, random_file
+from tests.worker.inference.adapters import ALL, LINEAR, lora_file, random_file, random_files
 from worker.inference.requests import AdapterRefused, LoraFile
 from worker.inference.slots import Slots, Wearing
 from worker.inference.slotted import can_be_slotted
@@ -24,7 +24,7 @@ class Bench:
 
     def __init__(self, load_kind: LoadKind, kind: str, targets: Sequence[str]) -> None:
         self.family, self.peft = load_kind(kind), load_kind(kind)
-        data = [random_file(load_kind(kind), seed, targets=targets) for seed in (1, 2)]
+        data = random_files(load_kind(kind), (1, 2), targets=targets)
         self.files = [lora_file(each, f"red-things@{seed}") for seed, each in enumerate(data, 1)]
         for seed, each in enumerate(data):
             self.peft.load_adapter(f"a{seed}", each)
