@@ -33,23 +33,21 @@ class Adapters:
         """
         aliases.known_name(name)
         aliases.known_alias(alias)
-        created = False
+        done: list[Moved] = []
 
         def write(unit: WriteUnit) -> None:
-            nonlocal created
-            created = aliases.move(unit, principal.tenant, name, alias, asked)
+            done[:] = [Moved(*aliases.move(unit, principal.tenant, name, alias, asked), replayed=False)]
 
         _, replayed = once(self._database, principal, keyed, alias, write)
-        return Moved(self.alias(principal, name, alias), created, replayed)
+        return Moved(self.alias(principal, name, alias), created=False, replayed=True) if replayed else done[0]
 
     def alias(self, principal: Principal, name: str, alias: str) -> Alias:
         """Raises NotFound."""
         with self._database.read() as unit:
-            found = unit.adapters.aliases(principal.tenant, aliases.known_name(name))
-        for each in found:
-            if each.alias == alias:
-                return each
-        raise aliases.no_alias(name, alias)
+            found = aliases.find(unit, principal.tenant, aliases.known_name(name), alias)
+        if found is None:
+            raise aliases.no_alias(name, alias)
+        return found
 
     def delete_alias(self, principal: Principal, name: str, alias: str, keyed: Keyed | None = None) -> bool:
         """Take the alias away; its version stays. Returns whether an earlier request did it. Raises NotFound."""

@@ -2,7 +2,7 @@
 
 import re
 
-from service.domain.adapters import ALIAS, AdapterVersion, AliasRequest, parse_reference
+from service.domain.adapters import ALIAS, AdapterVersion, Alias, AliasRequest, parse_reference
 from service.domain.errors import Conflict, FieldError, InvalidRequest, NotFound
 from service.domain.ids import TenantId
 from service.domain.ports import ReadUnit, WriteUnit
@@ -12,14 +12,14 @@ from service.operations.receipts import so_far
 _ALIAS = re.compile(ALIAS)
 
 
-def move(unit: WriteUnit, tenant: TenantId, name: str, alias: str, asked: AliasRequest) -> bool:
-    """Let the alias point there; was it new? The name is held: moves, new versions and deletions come one after another.
+def move(unit: WriteUnit, tenant: TenantId, name: str, alias: str, asked: AliasRequest) -> tuple[Alias, bool]:
+    """Let the alias point there; (what it is now, was it new). The name is held: moves, new versions and deletions come one after another.
 
     Raises NotFound for the name, InvalidRequest for the version, and Conflict where a receipt is needed and missing.
     """
     if not unit.adapters.hold(tenant, name):
         raise no_adapter(name)
-    before = {each.alias: each for each in unit.adapters.aliases(tenant, name)}.get(alias)
+    before = find(unit, tenant, name, alias)
     version = unit.adapters.find(tenant, name, asked.version)
     if version is None:
         raise _no_version(name, asked.version, unit.adapters.versions(tenant, name))
@@ -29,7 +29,13 @@ def move(unit: WriteUnit, tenant: TenantId, name: str, alias: str, asked: AliasR
     if needs:
         require_receipt(unit, version, alias)
     unit.adapters.point(tenant, name, alias, version.version, needs_receipt=needs)
-    return before is None
+    after = find(unit, tenant, name, alias)
+    assert after is not None
+    return after, before is None
+
+
+def find(unit: ReadUnit, tenant: TenantId, name: str, alias: str) -> Alias | None:
+    return next((each for each in unit.adapters.aliases(tenant, name) if each.alias == alias), None)
 
 
 def require_receipt(unit: ReadUnit, version: AdapterVersion, alias: str) -> None:
