@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE = 1
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo up test test-web faults page-pictures test-helm test-compose check format migrate openapi states proto base compare bench-step resume-proof bench-queue hooks clean
+.PHONY: help install install-dev demo up test test-web faults page-pictures test-helm test-compose check format migrate openapi states proto base compare bench-step resume-proof bench-queue bench-inference hooks clean
 
 # The generated gRPC code, into folder $(1).
 protoc = mkdir -p $(1) && $(BIN)/python -m grpc_tools.protoc -I proto --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) proto/strop/v1/*.proto
@@ -105,6 +105,9 @@ resume-proof: $(VENV)/.demo ## Kill, pause and replay a job: its adapter is the 
 
 bench-queue: $(VENV)/.dev ## Measure the queue: pages beside 10^6 finished jobs, waking against a bare Celery task
 	$(BIN)/python -m benchmarks.queue
+
+bench-inference: $(VENV)/.dev ## Measure the serving engine against plain diffusers, side by side (for a machine that does nothing else)
+	@$(BIN)/python -m benchmarks.inference $(if $(QUICK),--quick)
 
 hooks: $(VENV)/.dev ## Install the local pre-commit hooks, which call make
 	$(BIN)/pre-commit install

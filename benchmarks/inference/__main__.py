@@ -1,0 +1,106 @@
+"""`make bench-inference`: the serving engine against plain diffusers, side by side in one run; writes results.json beside this.
+
+traffic   images a second with 64 adapters, against loading for each request and against resident adapters (shapes)
+calls     mixed batches and single pictures against the plain base, on shapes and in SD1.5's shapes; denoiser forwards
+loading   an adapter into a slot, from host memory and from the store, against load_lora_weights
+
+--only PART    one of them; the others' rows stay as they are in results.json
+--quick        a smoke run in a minute, on shapes alone; nothing is written
+--device D     cpu, or cuda
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+
+from benchmarks.inference import calls, loading, places, traffic
+from benchmarks.inference.contest import table
+
+RESULTS = Path(__file__).with_name("results.json")
+Row = dict[str, Any]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--only", choices=("traffic", "calls", "loading"))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    chosen = parser.parse_args(words)
+    torch.set_num_threads(os.cpu_count() or 1)
+    diffusers_logging.set_verbosity_error()  # each adapter without text-encoder layers would be a warning
+    warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"parts": {}}
+    with tempfile.TemporaryDirectory(prefix="strop-bench-") as folder:
+        parts = _parts(Path(folder), chosen.device, quick=chosen.quick)
+        for name, part in parts.items():
+            if chosen.only in (None, name):
+                began = time.monotonic()
+                made = part()
+                print("\n" + "\n".join(table(made)) + "\n", flush=True)
+                if not chosen.quick:
+                    results["parts"][name] = machine() | {"seconds": round(time.monotonic() - began)}
+                    kept = [each for each in results.get("rows", []) if each["part"] != name]
+                    results["rows"] = kept + [{"part": name} | each for each in made]
+                    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def machine() -> Row:
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def _parts(folder: Path, device: str, *, quick: bool) -> dict[str, Callable[[], list[Row]]]:
+    turns = 1 if quick else 7
+
+    def the_traffic() -> list[Row]:
+        home = folder / "traffic"
+        home.mkdir()
+        return traffic.rows(places.small(folder, adapters=traffic.ADAPTERS, device=device), home, turns)
+
+    def the_calls() -> list[Row]:
+        made = []
+        for name, targets in _kinds(quick):
+            small = places.small(folder, adapters=traffic.ADAPTERS, targets=targets, device=device)
+            made += calls.rows(
+                small, name, steps=places.STEPS, guidance=places.GUIDANCE, turns=2 * turns, goals=(0.75, 1.25)
+            )
+            if not quick:  # one step without guidance: on a CPU a batch of eight takes the better part of a minute
+                large = places.sd15(folder, adapters=8, targets=targets, device=device)
+                made += calls.rows(large, name, steps=1, guidance=1.0, turns=4, goals=(0.9, 1.05))
+        return made
+
+    def the_loading() -> list[Row]:
+        made = []
+        for name, targets in _kinds(quick):
+            small = places.small(folder, adapters=traffic.ADAPTERS, targets=targets, device=device)
+            made += loading.rows(small, name, folder, turns)
+            if not quick:
+                large = places.sd15(folder, adapters=8, targets=targets, device=device)
+                made += loading.rows(large, name, folder, turns)
+        return made
+
+    return {"traffic": the_traffic, "calls": the_calls, "loading": the_loading}
+
+
+def _kinds(quick: bool) -> list[tuple[str, Sequence[str]]]:
+    linear = ("linear layers", places.LINEAR)
+    return [linear] if quick else [linear, ("linear and conv layers", places.ALL)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The models that are measured, each with adapters that change every picture: the small real base, and SD1.5's own shapes with
+random weights (speed does not depend on what the weights say)."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from benchmarks.step import shapes
+from service.domain.catalogue import BaseModelEntry
+from tests.worker import tiny
+from worker.inference.adapter_file import read
+from worker.inference.requests import LoraFile
+from worker.models.base import PipelineFamily
+from worker.models.load import load
+
+ROOT = Path(__file__).parents[2]
+RANK = 16
+LINEAR = ("attention", "feed-forward")
+ALL = (*LINEAR, "conv")
+STEPS = 10
+GUIDANCE = 3.0
+"""The catalogue's for `shapes`: 20 denoiser forwards a picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A base model's folder and the files of its adapters."""
+
+    model: str
+    device: str
+    folder: Path
+    entry: BaseModelEntry
+    files: tuple[Path, ...]
+
+    def family(self) -> PipelineFamily:
+        """A fresh one, as it was loaded: nothing of ours in the denoiser."""
+        family = load("sd", self.folder, device=self.device, dtype="fp32", resolution=self.entry.resolution)
+        assert isinstance(family, PipelineFamily)
+        return family
+
+    def loras(self, count: int) -> list[LoraFile]:
+        return [_read(path) for path in self.files[:count]]
+
+
+def small(folder: Path, *, adapters: int, targets: Sequence[str] = LINEAR, device: str = "cpu") -> Place:
+    return _place("shapes", ROOT / "examples/shapes/base", 64, folder, adapters, targets, device)
+
+
+def sd15(folder: Path, *, adapters: int, targets: Sequence[str] = LINEAR, device: str = "cpu") -> Place:
+    """The U-Net and the VAE are SD1.5's in every dimension; the text encoder has its width and two layers, and reads 16 tokens."""
+    made = folder / "sd15"
+    if not made.exists():
+        torch.manual_seed(0)
+        text = CLIPTextConfig(
+            vocab_size=200, hidden_size=768, intermediate_size=3072, num_hidden_layers=2, num_attention_heads=12,
+            max_position_embeddings=tiny.LENGTH, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+        )  # fmt: skip
+        StableDiffusionPipeline(
+            vae=AutoencoderKL(**shapes.VAE),
+            text_encoder=CLIPTextModel(text),
+            tokenizer=tiny.tokenizer(folder / "tokenizer"),
+            unet=UNet2DConditionModel(**shapes.SD15_UNET),
+            scheduler=DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, steps_offset=1),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        ).save_pretrained(made)
+    return _place("sd15-shaped, 512 px, random weights", made, 512, folder, adapters, targets, device)
+
+
+def _place(  # noqa: PLR0917 — what a place is
+    model: str, base: Path, resolution: int, folder: Path, adapters: int, targets: Sequence[str], device: str
+) -> Place:
+    entry = BaseModelEntry(
+        name="b", source=str(base), family="sd", resolution=resolution,
+        num_inference_steps=STEPS, guidance_scale=GUIDANCE,
+    )  # fmt: skip
+    place = Place(model, device, base, entry, ())
+    home = folder / f"adapters-{resolution}-{'-'.join(targets)}"
+    if not home.exists():
+        home.mkdir()
+        family = place.family()
+        layout = family.add_adapter(RANK, list(targets), 0)
+        for number in range(adapters):
+            chance = torch.Generator().manual_seed(number)
+            drawn = {name: torch.randn(each.shape, generator=chance) * 0.02 for name, each in layout.items()}
+            (home / f"{number}.safetensors").write_bytes(family.export(drawn))
+    files = tuple(home / f"{number}.safetensors" for number in range(adapters))
+    return Place(model, device, base, entry, files)
+
+
+def _read(path: Path) -> LoraFile:
+    data = path.read_bytes()
+    assert safetensors.torch.load(data)
+    return read(f"{path.stem}@1", hashlib.sha256(data).hexdigest(), data)
