@@ -1,5 +1,7 @@
 """The inference endpoint: `uvicorn worker.inference.app:create_app --factory`. One process, one engine, one device."""
 
+import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -94,6 +96,7 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
             desk.close()
             await run_in_threadpool(endpoint.close)
         database.close()
+        _end_in_peace()
 
     app = make_app(endpoint, key, links, lifespan)
     receipts.install(app, desk, Receipts(database, store))
@@ -109,6 +112,14 @@ def make_app(endpoint: Endpoint, key: str | None, links: Links, lifespan: Lifesp
     problems.install(app, refusals.STATUSES, respond)
     app.add_middleware(Guard, key=key, links=links, statuses=refusals.STATUSES, respond=respond)
     return app
+
+
+def _end_in_peace() -> None:
+    """uvicorn, when all is in order, raises the SIGTERM again that it heard, and the process would end by it. Blocked here, that
+    second one comes to nothing and the exit code is 0. Only in the process's own thread, so only in its own process.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def _named(known: Catalogue, names: tuple[str, ...]) -> list[BaseModelEntry]:

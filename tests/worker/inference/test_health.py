@@ -1,6 +1,7 @@
 """Ready means that steps are taken: a denoiser that hangs, models that are not warm, and one that cannot be."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,7 +53,9 @@ class TestReady:
     def test_is_an_engine_that_had_nothing_to_do_for_long(self, settings: Settings) -> None:
         with open_client(settings, stuck_seconds=0.01) as client:
             assert post(client).status_code == 200
-            threading.Event().wait(0.05)
+            finished = time.monotonic()
+            eventually(lambda: client.get("/readyz").status_code == 200)
+            eventually(lambda: time.monotonic() > finished + 0.05)
             assert client.get("/readyz").status_code == 200
 
     def test_is_not_before_its_models_are_warm(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +94,27 @@ class TestReady:
     def test_names_of_models_that_nobody_has_end_the_process(self, settings: Settings) -> None:
         with pytest.raises(SystemExit, match="STROP_WARM_BASES: tinny is not in the catalogue"):
             create_app(settings.model_copy(update={"warm_bases": "tiny, tinny"}))
+
+
+class TestDraining:
+    def test_takes_nothing_more_and_finishes_what_it_has(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch, others: ThreadPoolExecutor
+    ) -> None:
+        held = Held()
+        monkeypatch.setattr("worker.inference.app.load", held.load)
+        with open_client(settings) as client:
+            asked = others.submit(post, client)
+            held.until(lambda calls: calls == 1)
+            engine = client.app.state.endpoint.engine  # type: ignore[attr-defined]
+            drained = others.submit(engine.drain)
+            eventually(lambda: not engine.alive)
+            for answer in (post(client), post(client, stream=True), post(client, background=True)):
+                assert (answer.status_code, answer.json()["code"]) == (503, "draining")
+                assert int(answer.headers["Retry-After"]) >= 1
+            assert client.get("/readyz").status_code == 503
+            held.gate.set()
+            assert asked.result().status_code == 200
+            assert drained.result()
 
 
 class TestAlive:

@@ -47,8 +47,7 @@ def test_what_was_taken_is_finished_and_nothing_new_is_taken(settings: Settings,
         eventually(lambda: not answers(port))
         assert not drawn.done()
         answer = drawn.result().json()
-        ended = started.wait(30)
-    assert ended in (0, -signal.SIGTERM)  # uvicorn raises the signal again when all is in order
+        assert started.wait(60) == 0
     assert "Application shutdown complete" in log.read_text()
     assert pixels(answer["data"][0]["b64_json"]).shape == (64, 64, 3)
     stored = DrawnFiles(storage.make(settings.store_url)).read(TenantId("local"), f"{later['id']}.json")

@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
 from service.settings import Settings
-from tests.worker.inference.calls import distance, pixels, post
+from tests.worker.inference.calls import GENERATIONS, GOOD, distance, pixels, post, served
 from tests.worker.inference.conftest import KEY, Deliver
 from tests.worker.inference.slow import Held
 from worker.inference import streams
@@ -68,19 +69,9 @@ def test_while_nothing_comes_the_line_is_kept(settings: Settings, monkeypatch: p
     held = Held()
     monkeypatch.setattr("worker.inference.app.load", held.load)
     monkeypatch.setattr(streams, "KEEP_ALIVE_SECONDS", 0.01)
-    app = create_app(settings)
-    waits: list[str] = []
-
-    async def waiting(item: Any, seconds: float) -> Any:
-        waits.append("waited")
-        if len(waits) > 3:
-            held.gate.set()
-        return await wait_for(item, seconds)
-
-    wait_for = streams.asyncio.wait_for
-    monkeypatch.setattr(streams.asyncio, "wait_for", waiting)
-    with TestClient(app) as client:
-        client.headers["Authorization"] = f"Bearer {KEY}"
-        text = post(client, stream=True).text
-    assert text.startswith(": still drawing\n\n: still drawing\n\n")
-    assert events(text)[-1][0] == COMPLETED
+    asked = {"headers": {"Authorization": f"Bearer {KEY}"}, "json": {**GOOD, "stream": True}}
+    with served(create_app(settings)) as url, httpx.stream("POST", url + GENERATIONS, **asked) as answer:  # type: ignore[arg-type]
+        lines = answer.iter_lines()
+        assert [next(lines) for _ in range(4)] == [": still drawing", ""] * 2
+        held.gate.set()
+        assert f"event: {COMPLETED}" in list(lines)
