@@ -104,6 +104,7 @@ class TestCheckpoints:
             Kind.CHECKPOINT,
             Kind.LOG,
             Kind.RECEIPT,
+            Kind.EXPORT,
         }
         assert old.artifacts.list(LOCAL, failed.id) == []
         assert [key for key in old.store.list("jobs/") if "checkpoint" in key] == []
