@@ -111,6 +111,22 @@ class Settings(BaseSettings):
         default="",
         description="Base models that the inference endpoint loads and tries before it is ready, separated by commas.",
     )
+    slots: int = Field(
+        default=16,
+        ge=1,
+        le=1024,
+        description="Adapters on the inference endpoint's device at once, of each base model.",
+    )
+    slot_rank: int = Field(
+        default=32,
+        ge=1,
+        le=1024,
+        description="Rank of a slot: adapters of a request whose ranks exceed it are refused.",
+    )
+    batch_invariant: bool = Field(
+        default=False,
+        description="Pictures drawn alone and among others are the same bits: one CPU thread, fp32, slower.",
+    )
     adapter_memory_mib: int = Field(
         default=2048,
         ge=0,

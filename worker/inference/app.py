@@ -67,7 +67,7 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
 
     models = Models(database, known)
     names = Names(models, known)
-    engine = Engine(load_base)
+    engine = Engine(load_base, slots=chosen.slots, slot_rank=chosen.slot_rank, batch_invariant=chosen.batch_invariant)
     disk = DiskLevel(cache / "adapters", chosen.adapter_disk_mib * MIB)
     adapters = AdapterCache(store, disk, chosen.adapter_memory_mib * MIB)
     deletions = DeletionWatch(models, adapters, (engine.evict, names.forget))
