@@ -27,6 +27,8 @@ from worker.rewards.reward import Reward
 Result = TypeVar("Result")
 SIZES = (8, 4, 2, 1)
 """Pictures in a batch: sizes that a serving engine fills without padding, so that every row that is counted is a picture's."""
+PORTION_SECONDS = 3.0
+"""Of one batch, about, so that others wait no longer; but one picture is drawn whole, however long it takes."""
 SCORED = 64
 
 
@@ -92,19 +94,17 @@ class _Drawn:
 
 
 def measure(run: Run, plan: Plan, judges: Judges, told: Callable[[float], None] = lambda share: None) -> Measured:
-    """`told` hears the share that is drawn, 0 to 1. Raises whatever drawing and scoring raise."""
-    batches = split(len(plan.seeds))
-    portions = 1 + plan.pairs + len(batches)
+    """`told` hears the share of the batches that is drawn. Raises whatever drawing and scoring raise."""
     pairs = []
     for place in range(1 + plan.pairs):
         row = place % len(plan.seeds)
         pairs.append(run(pair(plan.each[row], plan.seeds[row], plan.setting)))
-        told((place + 1) / portions)
+    batches = split(len(plan.seeds), most=fitting(max(pairs[-1])))
     base, adapter = _Drawn(), _Drawn()
-    for place, rows in enumerate(batches):
+    for rows in batches:
         base.add(*run(lambda sides, rows=rows: _batch(sides.base, plan, rows)))
         adapter.add(*run(lambda sides, rows=rows: _batch(sides.adapter, plan, rows)))
-        told((2 + plan.pairs + place) / portions)
+        told(rows.stop / len(plan.seeds))
     kind_of_memory = run(lambda sides: kind(sides.base.denoiser))
     pictures, held_out = (base.all, adapter.all), judges.held_out
     scores = [_scores(run, judges.job.reward, each, plan.each) for each in pictures]
@@ -124,11 +124,16 @@ def measure(run: Run, plan: Plan, judges: Judges, told: Callable[[float], None] 
     )
 
 
-def split(count: int) -> list[slice]:
-    """`count` pictures in batches of SIZES, the largest first."""
+def fitting(seconds: float) -> int:
+    """The largest batch that takes no longer than a portion may, where one picture takes so many seconds."""
+    return next((size for size in SIZES if size * seconds <= PORTION_SECONDS), SIZES[-1])
+
+
+def split(count: int, most: int = SIZES[0]) -> list[slice]:
+    """`count` pictures in batches of SIZES up to `most`, the largest first."""
     slices, start = [], 0
     while start < count:
-        size = next(size for size in SIZES if size <= count - start)
+        size = next(size for size in SIZES if size <= min(most, count - start))
         slices.append(slice(start, start + size))
         start += size
     return slices

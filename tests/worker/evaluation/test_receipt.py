@@ -13,7 +13,7 @@ from service.domain import prompts as texts
 from service.domain.receipts import Measured, faults
 from tests.worker.evaluation.receipts import JUDGES, PLAN, here, with_adapter, worn
 from worker.evaluation.draw import draw
-from worker.evaluation.receipt import Judge, Judges, measure, split
+from worker.evaluation.receipt import Judge, Judges, fitting, measure, split
 from worker.evaluation.receipt_latency import latency
 from worker.evaluation.receipt_sides import Setting, Side, Sides, counted, foreign_layers, plain
 from worker.models.base import PipelineFamily
@@ -182,6 +182,12 @@ def test_batches_are_of_sizes_that_need_no_padding() -> None:
         batches = split(count)
         assert [place for rows in batches for place in range(count)[rows]] == list(range(count))
         assert {rows.stop - rows.start for rows in batches} <= {1, 2, 4, 8}
+
+
+def test_a_slow_model_draws_in_smaller_batches() -> None:
+    """Others wait about three seconds at most, unless a single picture takes longer."""
+    assert [fitting(seconds) for seconds in (0.1, 0.374, 0.376, 0.7, 1.4, 60.0)] == [8, 8, 4, 4, 2, 1]
+    assert [rows.stop - rows.start for rows in split(5, most=2)] == [2, 2, 1]
 
 
 def test_the_median_ratio_is_of_pairs_and_its_interval_holds_it() -> None:
