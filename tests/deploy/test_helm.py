@@ -127,6 +127,17 @@ class TestEnvironment:
             "gateway": {"database-url", "broker-url", "api-key", "link-key"} | s3,
         }
 
+    def test_a_steward_that_signs_has_the_endpoints_key_and_its_own(self) -> None:
+        steward = dict(pods(rendered("full")))["steward"]
+        told = {variable["name"]: variable.get("value") for variable in environment(steward)}
+        assert told["STROP_INFERENCE_URL"] == "http://demo-strop-inference:8001"
+        assert "STROP_API_KEY" in told
+        (container,) = steward["containers"]
+        (mounted,) = (mount for mount in container["volumeMounts"] if mount["name"] == "signing-key")
+        assert told["STROP_SIGNING_KEY_FILE"] == f"{mounted['mountPath']}/signing-key.pem"
+        (volume,) = (volume for volume in steward["volumes"] if volume["name"] == "signing-key")
+        assert volume["secret"]["defaultMode"] == 0o440, "its owner and group only, or the steward refuses it"
+
     def test_clients_are_told_the_address_of_the_ingress(self) -> None:
         told = {
             variable["name"]: variable.get("value") for variable in environment(dict(pods(rendered("full")))["gateway"])
