@@ -41,7 +41,7 @@ def keys(store: Store, job: Job) -> set[str]:
 def full(world: World, **changes: Any) -> Job:
     """A job with a file of every kind that it can have before its end, and then a version of the adapter `red`."""
     job = world.run(adapter_name="red", priority=10, **changes)
-    for kind in (Kind.CHECKPOINT, Kind.SAMPLE, Kind.LOG, Kind.ADAPTER):
+    for kind in (Kind.CHECKPOINT, Kind.SAMPLE, Kind.LOG, Kind.ADAPTER, Kind.EXPORT):
         world.attempts.keep(job.id, job.fence, 1, kind, f"{kind}-1", world.file(kind.encode() + job.id.encode()))
     return world.attempts.succeed(job.id, job.fence, training_nfe=8, training_fe=9.5, code_version="1")
 
