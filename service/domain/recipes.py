@@ -16,6 +16,10 @@ LABEL = r"^[A-Za-z0-9][A-Za-z0-9._=/-]{0,62}$"
 CERTIFICATE_PRIORITY = -5
 """Of certificates, unless their poster says otherwise: they wait behind training."""
 
+RECIPE_FORMAT = 1
+"""Of stored recipes. One more with every field or choice that is added: a worker of the version before could not read it,
+and passes such a job over (`offers.py`), so that a fleet may be brought up to date one process after the other."""
+
 PromptText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT_LENGTH)]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]

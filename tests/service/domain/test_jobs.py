@@ -36,4 +36,4 @@ def test_only_a_failed_job_leaves_its_end() -> None:
 
 def test_offers_as_words() -> None:
     offers = Offers(frozenset({"sd"}), frozenset({"clip"}), frozenset({"eu"}))
-    assert offers.words() == {"family:sd", "reward:clip", "label:eu"}
+    assert offers.words() == {"family:sd", "reward:clip", "label:eu", "recipe:1"}

@@ -87,6 +87,19 @@ class TestNeeds:
         world.post(needs={"memory_gib": 0.5})
         assert self.claims(world, EVERYTHING) is None
 
+    def test_a_worker_of_the_version_before_passes_over_a_recipe_that_it_could_not_read(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A gateway that was brought up to date first has posted it; an older job is still everybody's."""
+        older = world.post()
+        monkeypatch.setattr("service.domain.offers.RECIPE_FORMAT", 2)
+        newer = world.post(priority=10)
+        monkeypatch.undo()
+        assert self.claims(world, self.OFFERS) == older.id
+        assert self.claims(world, self.OFFERS) is None
+        monkeypatch.setattr("service.domain.offers.RECIPE_FORMAT", 2)
+        assert self.claims(world, self.OFFERS) == newer.id
+
     def test_a_label_is_no_family_and_no_reward(self, world: World) -> None:
         world.post(needs={"labels": ["sd"]})
         assert self.claims(world, self.OFFERS) is None
