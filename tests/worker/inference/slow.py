@@ -10,13 +10,22 @@ from worker.models.load import load
 
 
 class Held:
-    """`load` in place of the real one. While `gate` is not set, each denoiser call waits inside; `calls` counts all."""
+    """`load` in place of the real one. While `gate` is not set, each denoiser call waits inside; `calls` counts all.
+
+    As a context it opens the gate at its end, so that a test that fails before does not wait for ever: enter it last.
+    """
 
     def __init__(self, *, open: bool = False) -> None:
         self.gate = threading.Event()
         self.calls = 0
         if open:
             self.gate.set()
+
+    def __enter__(self) -> "Held":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.gate.set()
 
     def load(self, *given: Any, **named: Any) -> Family:
         family = load(*given, **named)

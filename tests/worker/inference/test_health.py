@@ -38,7 +38,7 @@ class TestReady:
     ) -> None:
         held = Held()
         monkeypatch.setattr("worker.inference.app.load", held.load)
-        with open_client(settings, stuck_seconds=0.3) as client:
+        with open_client(settings, stuck_seconds=0.3) as client, held:
             asked = others.submit(post, client)
             held.until(lambda calls: calls == 1)
             eventually(lambda: client.get("/readyz").status_code == 503)
@@ -61,7 +61,7 @@ class TestReady:
     def test_is_not_before_its_models_are_warm(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         held = Held()
         monkeypatch.setattr("worker.inference.app.load", held.load)
-        with open_client(settings, warm_bases="tiny") as client:
+        with open_client(settings, warm_bases="tiny") as client, held:
             held.until(lambda calls: calls == 1)
             answer = client.get("/readyz")
             assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
@@ -102,7 +102,7 @@ class TestDraining:
     ) -> None:
         held = Held()
         monkeypatch.setattr("worker.inference.app.load", held.load)
-        with open_client(settings) as client:
+        with open_client(settings) as client, held:
             asked = others.submit(post, client)
             held.until(lambda calls: calls == 1)
             engine = client.app.state.endpoint.engine  # type: ignore[attr-defined]
@@ -131,7 +131,7 @@ def test_when_the_queue_is_full_says_when_to_come_back(
 ) -> None:
     held = Held()
     monkeypatch.setattr("worker.inference.app.load", held.load)
-    with open_client(settings) as client:
+    with open_client(settings) as client, held:
         asked = [others.submit(post, client) for _ in range(2)]
         held.until(lambda calls: calls == 1)
         while (answer := post(client, background=True)).status_code == 202:

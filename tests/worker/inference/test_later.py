@@ -49,7 +49,6 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
 def replicas(settings: Settings, held: Held) -> Iterator[tuple[TestClient, TestClient]]:
     """Two processes' apps over one store; their denoisers are held."""
     with ExitStack() as stack:
-        stack.callback(held.gate.set)
         clients = tuple(stack.enter_context(TestClient(create_app(settings))) for _ in range(2))
         for client in clients:
             client.headers["Authorization"] = f"Bearer {KEY}"

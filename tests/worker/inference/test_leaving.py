@@ -38,7 +38,7 @@ def test_costs_at_most_the_step_that_runs(
     monkeypatch.setattr("worker.inference.app.load", held.load)
     app = create_app(settings)
     engine = app.state.endpoint.engine
-    with served(app) as url:
+    with served(app) as url, held:
         with ask(url, **change):
             held.until(lambda calls: calls >= 3)
         eventually(lambda: engine.figures().running == engine.figures().waiting == 0)
@@ -55,7 +55,7 @@ def test_while_it_waits_costs_nothing(settings: Settings, monkeypatch: pytest.Mo
     monkeypatch.setattr("worker.inference.app.load", held.load)
     app = create_app(settings)
     engine = app.state.endpoint.engine
-    with served(app) as url, ask(url, num_inference_steps=2) as stays:
+    with served(app) as url, held, ask(url, num_inference_steps=2) as stays:
         held.until(lambda calls: calls == 1)
         with ask(url):
             eventually(lambda: engine.figures().waiting == 1)

@@ -70,7 +70,7 @@ def test_while_nothing_comes_the_line_is_kept(settings: Settings, monkeypatch: p
     monkeypatch.setattr("worker.inference.app.load", held.load)
     monkeypatch.setattr(streams, "KEEP_ALIVE_SECONDS", 0.01)
     asked = {"headers": {"Authorization": f"Bearer {KEY}"}, "json": {**GOOD, "stream": True}}
-    with served(create_app(settings)) as url, httpx.stream("POST", url + GENERATIONS, **asked) as answer:  # type: ignore[arg-type]
+    with served(create_app(settings)) as url, held, httpx.stream("POST", url + GENERATIONS, **asked) as answer:  # type: ignore[arg-type]
         lines = answer.iter_lines()
         assert [next(lines) for _ in range(4)] == [": still drawing", ""] * 2
         held.gate.set()
