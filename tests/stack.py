@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from service.adapters import keys
 from service.embedded.programs import programs
 from service.settings import Settings
 from tests.eventually import eventually
@@ -38,13 +39,16 @@ def running(folder: Path, environment: Mapping[str, str]) -> Iterator[Stack]:
     ports = {name: str(free_port()) for name in ("STROP_PORT", "STROP_INFERENCE_PORT", "STROP_GRPC_PORT")}
     given = {name: value for name, value in os.environ.items() if not name.startswith("STROP_")}
     given |= {"STROP_STATE_DIR": str(folder), "STROP_API_KEY": KEY, "STROP_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
-    given |= ports | environment
+    keys.generate(folder / "signing-key.pem")
+    given |= {"STROP_SIGNING_KEY_FILE": str(folder / "signing-key.pem")} | ports | environment
     chosen = Settings(
         state_dir=folder, port=int(ports["STROP_PORT"]), inference_port=int(ports["STROP_INFERENCE_PORT"])
     )
     with contextlib.ExitStack() as stack:
         started = {
-            program.name: stack.enter_context(_process(program.command, given, folder / f"{program.name}.log"))
+            program.name: stack.enter_context(
+                _process(program.command, given | program.environment, folder / f"{program.name}.log")
+            )
             for program in programs(chosen, folder / "unused.sock")
             if program.name != "broker"
         }

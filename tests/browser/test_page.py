@@ -161,6 +161,8 @@ class TestAJob:
         page.goto(address(stack, short))
         give_key(page)
         expect(page.locator("#link")).to_have_text("finished")
+        expect(page.locator("#receipt .verdict")).to_have_text(re.compile("passed|failed"), timeout=MINUTES)
+        expect(page.locator("#artifacts")).to_contain_text("receipt-1.json")
         eventually(lambda: loaded(page) == 3)
         watched.paths()
         page.clock.run_for(30 * 60_000)

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from service.adapters import db
 from service.adapters.db import SqlDatabase
 from service.adapters.db.tables import metadata
+from service.domain.ids import TenantId
 
 
 def test_migrated_database_equals_the_tables(database: SqlDatabase) -> None:
@@ -73,6 +74,33 @@ def test_old_jobs_and_their_events_come_through_the_change_of_a_check(
             database.engine.execution_options(begin_immediate=True).begin() as connection,
         ):
             connection.execute(text(unfit))
+    database.close()
+
+
+OLD_VERSION = (
+    "INSERT INTO artifacts (job_id, fence, name, tenant_id, step, kind, key, bytes, sha256, created_at) "
+    "VALUES ('job_1', 1, 'a', 'local', 1, 'adapter', 'jobs/job_1/1/a', 1, '', '2026-01-01')",
+    "INSERT INTO adapters (tenant_id, name, last_version) VALUES ('local', 'red', 1)",
+    "INSERT INTO adapter_versions (tenant_id, name, version, base_model, job_id, file_fence, file_name, manifest_key, "
+    "manifest_sha256, created_at) VALUES ('local', 'red', 1, 'shapes', 'job_1', 1, 'a', 'jobs/job_1/1/m', '', '2026-01-01')",
+)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_versions_from_before_receipts_are_to_get_theirs(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/old.db" if kind == "sqlite" else request.getfixturevalue("empty_postgresql_url")
+    database = db.connect(url)
+    db.upgrade(database, "0002")
+    with database.engine.execution_options(begin_immediate=True).begin() as connection:
+        for statement in (OLD_JOB, *OLD_VERSION):
+            connection.execute(text(statement))
+    db.upgrade(database)
+    with database.write() as unit:
+        asked = unit.receipts.ask(TenantId("local"), 60)
+    assert asked is not None
+    assert (asked.reference, asked.tries) == ("red@1", 1)
     database.close()
 
 

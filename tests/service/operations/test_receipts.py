@@ -260,11 +260,20 @@ def test_a_receipt_that_contradicts_itself_cannot_be_made(world: World) -> None:
         receipt_of(version, measured(ratio=2.0), verdict=Verdict.PASSED, reasons=())
 
 
-def test_a_version_that_is_deleted_takes_its_receipt_along(world: World, steward: Steward) -> None:
-    published(world)
-    measurer = PlannedMeasurer(world.database, while_measuring=lambda: world.sql("DELETE FROM adapter_versions"))
-    assert steward(measurer).turn() == 0
-    assert world.sql("SELECT * FROM receipts") == []
+class TestDeletedVersion:
+    def test_takes_its_receipt_along(self, world: World, steward: Steward) -> None:
+        version = published(world)
+        steward().turn()
+        world.adapters.delete(LOCAL, "red-things@1")
+        assert world.sql("SELECT * FROM receipts") == []
+        assert [each.kind for each in world.artifacts.list(LOCAL, version.job)] == []
+        assert [key for key in world.store.list("jobs/") if "receipt" in key] == []
+
+    def test_is_not_signed_any_more(self, world: World, steward: Steward) -> None:
+        published(world)
+        measurer = PlannedMeasurer(world.database, while_measuring=lambda: world.adapters.delete(LOCAL, "red-things@1"))
+        assert steward(measurer).turn() == 0
+        assert world.sql("SELECT * FROM receipts") == []
 
 
 class TestAliasThatNeedsAReceipt:
