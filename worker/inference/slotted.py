@@ -2,7 +2,7 @@
 
 The arithmetic is peft's at scale 1: x A first, of rank r, then times B. Slot 0 is zeros, and adding its term changes no
 bit, so a sample's bits do not depend on whether its neighbours wear something here. A call in which nobody wears
-anything here (`index` is None) is the plain layer's call and nothing else.
+anything here (`rows` is None) is the plain layer's call and nothing else.
 
 Shapes   K slots with slot 0 · r the slots' rank · N samples in the call · T tokens · D, O features or channels in, out
     a    linear [K, D, r]      conv [K, r, D, k, k]
@@ -22,7 +22,11 @@ Pair = tuple[Tensor, Tensor]
 
 
 class Slotted(nn.Module):
-    """Stands where `plain` stood. `index` [N]: the slot of each row of the next call, or None."""
+    """Stands where `plain` stood. `rows`: A and B of each row of the next call [N, …], or None.
+
+    They are gathered when the company changes, not at each step: on a CPU that halves what a slot costs, and it takes as
+    much memory as the call's adapters once more.
+    """
 
     a: Tensor
     b: Tensor
@@ -33,7 +37,7 @@ class Slotted(nn.Module):
         like = {"device": plain.weight.device, "dtype": plain.weight.dtype}
         self.register_buffer("a", torch.zeros(tuple(a_shape), **like), persistent=False)
         self.register_buffer("b", torch.zeros(tuple(b_shape), **like), persistent=False)
-        self.index: Tensor | None = None
+        self.rows: tuple[Tensor, Tensor] | None = None
         self.filled: set[int] = set()
 
     @property
@@ -44,6 +48,10 @@ class Slotted(nn.Module):
     @property
     def bias(self) -> Tensor | None:
         return self.plain.bias
+
+    def wear(self, index: Tensor | None) -> None:
+        """The slot of each row of the next call, [N]; None: nobody wears anything here."""
+        self.rows = None if index is None else (self.a[index], self.b[index])
 
     def fill(self, slot: int, pairs: Sequence[Pair]) -> None:
         """Put `pairs` side by side into the slot, zeros behind them. One copy of A and one of B for each pair."""
@@ -74,11 +82,12 @@ class SlottedLinear(Slotted):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.plain(x)
-        if self.index is None:
+        if self.rows is None:
             return y
-        low = torch.bmm(x.unsqueeze(1) if x.dim() == 2 else x, self.a[self.index])
-        wide = y.unsqueeze(1) if y.dim() == 2 else y
-        return torch.baddbmm(wide, low, self.b[self.index]).view_as(y)
+        a, b = self.rows
+        low = torch.bmm(x.unsqueeze(1) if x.dim() == 2 else x, a)
+        (y.unsqueeze(1) if y.dim() == 2 else y).baddbmm_(low, b)
+        return y
 
     def _put(self, slot: int, ranks: slice, a: Tensor, b: Tensor) -> None:
         self.a[slot, :, ranks].copy_(a.T)
@@ -98,12 +107,13 @@ class SlottedConv(Slotted):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.plain(x)
-        if self.index is None:
+        if self.rows is None:
             return y
-        count, kernels, plain = len(x), self.a[self.index].flatten(0, 1), self.plain
+        (a, b), plain, count = self.rows, self.plain, len(x)
         side_by_side = x.reshape(1, -1, *x.shape[2:])
-        low = F.conv2d(side_by_side, kernels, None, plain.stride, plain.padding, plain.dilation, groups=count)
-        return torch.baddbmm(y.flatten(2), self.b[self.index], low.view(count, -1, low[0, 0].numel())).view_as(y)
+        low = F.conv2d(side_by_side, a.flatten(0, 1), None, plain.stride, plain.padding, plain.dilation, groups=count)
+        flat = y.flatten(2)
+        return flat.baddbmm_(b, low.view(count, -1, flat.shape[2])).view_as(y)
 
     def _put(self, slot: int, ranks: slice, a: Tensor, b: Tensor) -> None:
         self.a[slot, ranks].copy_(a)
