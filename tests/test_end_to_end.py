@@ -1,6 +1,6 @@
 """A job all the way, by processes as they are deployed: on the embedded parts (SQLite, a broker on a socket, a folder) and on
-PostgreSQL, Redis and S3. Posted over HTTP, followed over gRPC, trained on the base `shapes`, downloaded, drawn with, and
-compared with plain diffusers."""
+PostgreSQL, Redis and S3. Posted over HTTP, followed over gRPC, trained on the base `shapes`, downloaded, drawn with, compared
+with plain diffusers, and its receipt verified."""
 
 import base64
 import hashlib
@@ -133,6 +133,12 @@ class TestAJob:
         assert np.abs(sharpened.astype(int) - base).max() > 1
         for drawn, model in ((base, "shapes"), (sharpened, "sharp"), (sharpened, "sharp@1")):
             assert np.abs(drawn.astype(int) - by_the_endpoint(stack, model)).max() <= 1, model
+
+        eventually(lambda: stack.gateway.get("/models/sharp").json()["receipt"]["stage"] == "signed", 120)
+        with strop.Client(str(stack.gateway.base_url), KEY) as client:
+            receipt = client.receipts.verify(client.receipts.get("sharp").content)
+        assert (receipt.adapter, receipt.body["calls"]["ratio"]) == ("sharp@1", 1.0)
+        assert receipt.body["held_out"]["reward"]["type"] == "scene"
 
     def test_whose_worker_is_killed_ends_with_the_same_bits(self, fleet: Fleet) -> None:
         """Killed after a checkpoint: another worker reaps, resumes, and makes the adapter that an undisturbed job makes."""
