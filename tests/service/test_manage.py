@@ -2,15 +2,21 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from service.adapters import db, keys
 from service.domain.jobs import State
-from service.manage import main
+from service.manage import main, receipts_beside
+from service.operations.receipts import Receipts
+from service.settings import Settings
 from tests.eventually import eventually
 from tests.service.world import World
 
@@ -96,3 +102,42 @@ def test_remeasure_wants_a_name(
     assert main(["remeasure", "red-things@1"]) == 0
     assert capsys.readouterr().out == "strop: 0 receipts will be asked for again\n"
     assert main(["remeasure", "red@stable"]) == 2
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+class TestReceiptsBeside:
+    def threads(self) -> list[threading.Thread]:
+        return [each for each in threading.enumerate() if each.name == "receipts"]
+
+    def test_is_a_thread_that_holds_up_neither_the_steward_nor_its_end(
+        self, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The endpoint takes the connection and never says a word."""
+        key = keys.generate(tmp_path / "key.pem")
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            monkeypatch.setenv("STROP_INFERENCE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+            monkeypatch.setenv("STROP_SIGNING_KEY_FILE", str(tmp_path / "key.pem"))
+            stop, began = Event(), time.monotonic()
+            receipts_beside(Settings(), world.database, world.store, stop)
+            assert time.monotonic() - began < 1
+            (thread,) = self.threads()
+            assert thread.daemon
+            eventually(
+                lambda: [each.id for each in Receipts(world.database, world.store).public_keys()] == [key.key_id]
+            )
+            stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+    @pytest.mark.parametrize("lacking", ["STROP_INFERENCE_URL", "STROP_SIGNING_KEY_FILE", "STROP_RECEIPTS"])
+    def test_is_not_there_where_something_is_lacking(
+        self, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
+    ) -> None:
+        keys.generate(tmp_path / "key.pem")
+        given = {"STROP_INFERENCE_URL": "http://127.0.0.1:1", "STROP_SIGNING_KEY_FILE": str(tmp_path / "key.pem")}
+        for name, value in (given | {"STROP_RECEIPTS": "true"}).items():
+            monkeypatch.setenv(name, "false" if name == lacking == "STROP_RECEIPTS" else value)
+        if lacking != "STROP_RECEIPTS":
+            monkeypatch.delenv(lacking)
+        receipts_beside(Settings(), world.database, world.store, Event())
+        assert self.threads() == []
