@@ -19,8 +19,8 @@ from tests.worker.inference.conftest import KEY
 from worker.inference.answers import Drawing
 
 ROOT = Path(__file__).parents[3]
-STEPS = 300
-"""A second or more of the tiny model."""
+STEPS = 200
+"""A second or so of the tiny model."""
 
 
 def test_what_was_taken_is_finished_and_nothing_new_is_taken(settings: Settings, tmp_path: Path) -> None:
