@@ -1,4 +1,4 @@
-"""The serving engine and its OpenAI-compatible HTTP app: one loop owns the models, one request at a time.
+"""The serving engine and its OpenAI-compatible HTTP app: one loop owns the models, many adapters share a batch.
 
 app.py endpoint.py          composition root; the parts that routes ask
 routes.py shapes.py answers.py refusals.py   the images API: OpenAI's names, and ours beside them
@@ -9,5 +9,10 @@ names.py       `model`, `adapters` → a base model and what is worn on it; reme
 cache.py       adapters: store → cache_disk.py → memory; cache_watch.py forgets what was deleted
 adapter_file.py adapter_header.py   an adapter's file, checked before a weight is used
 receipts.py    POST /v1/receipts: its wire; receipt_desk.py who waits, receipt_bench.py one measured, judges.py who judges
-engine.py      the bounded queue, the thread that owns the models, drawing
+requests.py    what is asked of the engine and what it answers
+engine.py loop.py   the doors for other threads; what the thread that owns the models does (docs/inference.md)
+roster.py running.py resident.py figures.py   who is next; a request under way; bases that are loaded; what was counted
+served.py      a base model's samples: begin, step in shared calls, picture
+slots.py slotted.py   adapters side by side, a slot a sample
+schedulers.py invariant.py   samplers over rows; arithmetic whose bits do not depend on the batch
 """
