@@ -71,7 +71,8 @@ class Settings(BaseSettings):
         default=900.0,
         ge=1,
         le=86_400,
-        description="Seconds without an event from the child that end an attempt as stuck.",
+        description="Seconds without an event from the child that end an attempt as stuck; of the inference endpoint, without "
+        "a step while requests wait or run, after which /healthz asks for a new process.",
     )
     poll_seconds: float = Field(
         default=5.0, gt=0, le=300, description="How often an idle worker looks for work without being rung (jittered)."

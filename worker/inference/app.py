@@ -81,7 +81,7 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
         giving=giving,
         drawings=Drawings(files, giving, clock, chosen.keep_drawn_seconds),
         warm_up=warm_up,
-        health=Health(engine, warm_up, chosen.stuck_seconds),
+        health=Health(engine, warm_up, chosen.stuck_seconds, chosen.step_timeout),
         metrics=Metrics(engine, adapters),
         url=chosen.inference_url,
     )

@@ -42,9 +42,10 @@ class Giving:
             given = Image(seed=begun.draw.seed + place, steps=drawn.steps[place], withheld=reasons[place])
             if given.withheld is None:
                 data = encode(drawn.pictures[place], request.output_format, request.output_compression)
-                given.url, given.b64_json = (
-                    (self._link(begun, data, base_url), None) if linked else (None, base64_of(data))
-                )
+                if linked:
+                    given.url = self._link(begun, data, base_url)
+                else:
+                    given.b64_json = base64_of(data)
             return given
 
         return ImageAnswer(

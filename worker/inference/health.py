@@ -3,6 +3,7 @@
 Ready: the engine takes requests, the base models that the operator named are warm, and while requests wait or run a step
 was taken within `stuck_seconds`. A hanging device is seen so, and the load balancer sends requests elsewhere. Loading a
 base model takes no steps either: name it in STROP_WARM_BASES, or let `stuck_seconds` cover it.
+Alive: the engine's loop runs, and has not been at a standstill for `lost_seconds`, when only a new process helps.
 """
 
 import logging
@@ -70,27 +71,30 @@ class WarmUp:
 class Health:
     """What /readyz and /healthz ask."""
 
-    def __init__(self, engine: Engine, warm_up: WarmUp, stuck_seconds: float) -> None:
-        self._engine, self._warm_up, self._stuck_seconds = engine, warm_up, stuck_seconds
+    def __init__(self, engine: Engine, warm_up: WarmUp, stuck_seconds: float, lost_seconds: float) -> None:
+        self._engine, self._warm_up = engine, warm_up
+        self._stuck_seconds, self._lost_seconds = stuck_seconds, lost_seconds
 
     def check_alive(self) -> None:
-        """Raises Unavailable where only a new process helps: the engine's loop has ended."""
+        """Raises NotReady or Stuck where only a new process helps."""
         if not self._engine.alive:
-            raise NotReady("The engine's loop has ended.")
+            raise NotReady("The engine takes no requests.")
+        self._check_steps(self._lost_seconds)
 
     def check_ready(self) -> None:
         """Raises NotReady or Stuck."""
         if not self._engine.alive:
             raise NotReady("The engine takes no requests.")
-        figures = self._engine.figures()
-        quiet = figures.stalled_seconds
-        if quiet > self._stuck_seconds:
-            raise Stuck(
-                f"{figures.waiting + figures.running} requests wait or run, and no step was taken for {quiet:.0f} s."
-            )
+        self._check_steps(self._stuck_seconds)
         if left := self._warm_up.left:
             trouble = f": {self._warm_up.trouble}" if self._warm_up.trouble else ""
             raise NotReady(f"{', '.join(left)}: not warm yet{trouble}")
+
+    def _check_steps(self, patience: float) -> None:
+        figures = self._engine.figures()
+        quiet, there = figures.stalled_seconds, figures.waiting + figures.running
+        if quiet > patience:
+            raise Stuck(f"{there} requests wait or run, and no step was taken for {quiet:.0f} s.")
 
 
 def _one_step(base: BaseModelEntry) -> Draw:

@@ -120,7 +120,7 @@ def get_model(name: Annotated[str, Path(max_length=256)], ask: Ask, asker: Asker
 
 @routes.get("/healthz")
 def alive(ask: Ask) -> dict[str, str]:
-    """The process answers, and its engine's loop runs."""
+    """The process answers, and its engine is not at a standstill that only a new process ends."""
     ask.health.check_alive()
     return {"status": "ok"}
 

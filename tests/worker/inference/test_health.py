@@ -118,6 +118,21 @@ class TestDraining:
 
 
 class TestAlive:
+    def test_is_not_an_engine_that_hangs_for_too_long(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch, others: ThreadPoolExecutor
+    ) -> None:
+        held = Held()
+        monkeypatch.setattr("worker.inference.app.load", held.load)
+        with open_client(settings, step_timeout=0.3) as client, held:
+            asked = others.submit(post, client)
+            held.until(lambda calls: calls == 1)
+            eventually(lambda: client.get("/healthz").status_code == 503)
+            assert client.get("/healthz").json()["code"] == "engine_stuck"
+            assert client.get("/readyz").status_code == 200
+            held.gate.set()
+            assert asked.result().status_code == 200
+            assert client.get("/healthz").status_code == 200
+
     def test_is_not_an_engine_whose_loop_has_ended(self, settings: Settings) -> None:
         with open_client(settings) as client:
             assert client.get("/healthz").status_code == 200
