@@ -122,11 +122,12 @@ def tried(  # noqa: PLR0917 — the loop's own state
     *,
     last: bool,
 ) -> Iterator[Event]:
-    """Samples and validation where this step is due for them; returns the progress with the best so far."""
+    """Validation and samples where this step is due for them; returns the progress with the best so far.
+
+    Validation first: it may be what ends the job, and the last step has its samples.
+    """
     step = progress.step
     with clear_failures(step):
-        if recipe.samples.every and (last or step % recipe.samples.every == 0):
-            yield sample(base, optimiser, recipe, prompts, step)
         if recipe.validation and (last or step % recipe.validation.every == 0):
             seen = validate(base, reward, optimiser, recipe.validation, prompts, step)
             best = progress.best.after(step, seen.reward)
@@ -134,6 +135,9 @@ def tried(  # noqa: PLR0917 — the loop's own state
                 optimiser.keep_best()
             progress = replace(progress, best=best)
             yield seen
+        last = last or ended(recipe, progress) is not None
+        if recipe.samples.every and (last or step % recipe.samples.every == 0):
+            yield sample(base, optimiser, recipe, prompts, step)
     return progress
 
 

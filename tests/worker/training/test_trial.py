@@ -10,7 +10,7 @@ from torch import Tensor
 from service.domain.errors import JobFailure
 from tests.worker.training.conftest import bright, recipe
 from worker.training.checkpoint import unpack
-from worker.training.events import Checkpointed, Event, Finished, Resumed, Stepped, Validated
+from worker.training.events import Checkpointed, Event, Finished, Resumed, Sampled, Stepped, Validated
 
 Run = Callable[..., Iterator[Event]]
 JUDGED = ("judge this", "and that")
@@ -103,6 +103,11 @@ class TestGuard:
         (finished,) = of(Finished, events)
         assert (finished.step, finished.kept_step, finished.reason) == (3, 1, "guard")
         assert isinstance(events[-2], Checkpointed)
+
+    def test_the_step_at_which_patience_ends_has_its_samples(self, run: Run) -> None:
+        job = recipe(steps=6, samples={"every": 4}, validation=validation(patience=2), learning_rate=0.01)
+        sampled = of(Sampled, list(run(job, reward=Scripted(0.1, 0.5, 0.4, 0.5))))
+        assert [each.step for each in sampled] == [0, 3]
 
     def test_a_new_best_begins_the_count_anew(self, run: Run) -> None:
         job = recipe(steps=5, samples=NEVER, validation=validation(patience=2), learning_rate=0.01)
