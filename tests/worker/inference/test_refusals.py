@@ -43,6 +43,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "no steps": ({"num_inference_steps": 0}, "invalid_request", "num_inference_steps", "send a whole number, 1 or"),
     "guidance below 1": ({"guidance_scale": 0.5}, "invalid_request", "guidance_scale", "send a number, 1"),
     "an unknown scheduler": ({"scheduler": "heun"}, "invalid_request", "scheduler", "choose ddim, euler"),
+    "another family's scheduler": (
+        {"scheduler": "flow-euler"}, "unsupported_scheduler", "scheduler", "choose ddim or euler or dpmpp-2m, or leave",
+    ),
     "an odd batch": ({"batch_size": 3}, "invalid_request", "batch_size", "choose 1, 2, 4 or 8"),
     "a heavy adapter": (
         {"adapters": [{"name": "x", "weight": 5}]}, "invalid_request", "adapters.0.weight", "send a number, -4 or more",

@@ -83,6 +83,19 @@ def test_adapters_that_will_not_do_are_refused_at_their_place(
     assert (problem["status"], problem["code"], problem["error"]["param"]) == (422, code, path)
 
 
+def test_adapters_that_do_not_fit_into_a_slot_together_are_refused_with_the_remedy(
+    settings: Settings, deliver: Deliver, sd_folder: Path
+) -> None:
+    references = [deliver(random_adapter(sd_folder, seed)) for seed in (0, 1)]
+    with TestClient(create_app(settings.model_copy(update={"slot_rank": 4}))) as endpoint:
+        endpoint.headers["Authorization"] = f"Bearer {KEY}"
+        assert [post(endpoint, model=each).status_code for each in references] == [200, 200]
+        answer = post(endpoint, adapters=[{"name": each} for each in references])
+        assert (answer.status_code, answer.json()["code"]) == (422, "adapter_refused")
+        assert all(each in answer.json()["error"]["message"] for each in references)
+        assert answer.json()["errors"][0]["remedy"]
+
+
 class TestDamaged:
     def test_adapters_are_named_and_stop_nothing(
         self, endpoint: TestClient, deliver: Deliver, sd_folder: Path, tmp_path: Path
