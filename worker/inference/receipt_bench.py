@@ -16,6 +16,7 @@ from service.domain.ports import Clock
 from service.domain.receipts import Receipt, Verdict, faults
 from service.operations.receipts import Subject
 from worker.evaluation.receipt import Plan, Result, measure
+from worker.evaluation.receipt_latency import PAIRS
 from worker.evaluation.receipt_sides import Setting, Side, Sides, plain
 from worker.inference import schedulers
 from worker.inference.engine import Engine
@@ -33,6 +34,8 @@ class Bench:
     fetch: Callable[[TenantId, AdapterVersion], "Future[LoraFile]"]
     judging: Judging
     clock: Clock
+    pairs: int = PAIRS
+    """Of single pictures, for the latency."""
 
     def measure(self, subject: Subject, told: Callable[[float], None]) -> Receipt:
         """Waits. Raises StropError."""
@@ -47,7 +50,7 @@ class Bench:
         plan = Plan(
             prompts=subject.prompts, prompts_from=subject.prompts_from, seeds=subject.seeds,
             setting=Setting(base.guidance_scale, base.num_inference_steps), scheduler=scheduler, resolution=base.resolution,
-            training_nfe=subject.spent.training_nfe, training_fe=subject.spent.training_fe,
+            training_nfe=subject.spent.training_nfe, training_fe=subject.spent.training_fe, pairs=self.pairs,
         )  # fmt: skip
         judges = self.judging.judges(subject.recipe, base, subject.prompts)
         device = self.engine.exclusively(base, lambda served: _device(served.family.device)).result()

@@ -58,7 +58,14 @@ class Site:
         self.loaded: list[PipelineFamily] = []
         self.engine = Engine(self._load)
         self.desk = Desk(
-            Bench(self.engine, self.known, self.fetch, Judging(self.known, Path(), "cpu"), partial(datetime.now, UTC))
+            Bench(
+                self.engine,
+                self.known,
+                self.fetch,
+                Judging(self.known, Path(), "cpu"),
+                partial(datetime.now, UTC),
+                pairs=1,
+            )
         )
         self.app = FastAPI()
         receipts.install(self.app, self.desk, Receipts(self.database, self.store))
@@ -137,7 +144,7 @@ class TestPost:
 
     def test_a_planted_call_makes_the_receipt_fail(self, site: Site, red: str) -> None:
         """In the engine's own path: one step is computed twice."""
-        site.measured(**TWO)
+        site.engine.exclusively(site.base, lambda served: None).result(30)
         family = site.loaded[0]
         own, calls = family.predict, itertools.count()
 
