@@ -181,7 +181,9 @@ class TestPods:
 
     def test_the_worker_has_time_to_hand_its_job_back(self, manifests: list[Manifest]) -> None:
         assert dict(pods(manifests))["worker"]["terminationGracePeriodSeconds"] >= 40
-        assert dict(pods(manifests))["inference"]["terminationGracePeriodSeconds"] >= 5 + 90  # preStop, uvicorn's patience
+        assert (
+            dict(pods(manifests))["inference"]["terminationGracePeriodSeconds"] >= 5 + 90
+        )  # preStop, uvicorn's patience
 
     def test_gpus_are_limits_of_worker_and_inference(self) -> None:
         bound = {part: pod["containers"][0]["resources"]["limits"] for part, pod in pods(rendered("gpu"))}
