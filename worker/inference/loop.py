@@ -17,14 +17,12 @@ import torch
 from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import StropError
 from worker.inference.figures import Tally
-from worker.inference.requests import SIZES, OutOfMemory, Partial
+from worker.inference.limits import Limits, is_out_of_memory
+from worker.inference.requests import OutOfMemory, Partial
 from worker.inference.resident import Resident
 from worker.inference.roster import Roster
 from worker.inference.running import PictureRun, Running
 from worker.inference.served import Served, padded
-
-CALM = 64
-"""Calls without trouble after which a base may try twice the size that memory last allowed."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +39,7 @@ class Loop:
         self._requests: dict[Running, None] = {}
         self._exclusive: deque[tuple[BaseModelEntry, Callable[[Served], Any], Future[Any]]] = deque()
         self._evicted: set[str] = set()
-        self._limits: dict[BaseModelEntry, tuple[int, int]] = {}
-        """Base → (samples that its calls may have, calls since); absent: as many as SIZES."""
+        self._limits = Limits()
         self._seconds = 0.0
         self.pace = 1.0
         """Device seconds that a request has lately taken."""
@@ -119,7 +116,7 @@ class Loop:
         return self._resident.oldest()
 
     def _fits(self, run: PictureRun, chosen: list[PictureRun]) -> bool:
-        if len(chosen) >= (run.shape.pinned or self._limit(run.shape.base)):
+        if len(chosen) >= (run.shape.pinned or self._limits.of(run.shape.base)):
             return False
         return len({each.worn for each in (*chosen, run) if each.worn}) <= self._slots
 
@@ -182,7 +179,7 @@ class Loop:
 
     def _size(self, runs: list[PictureRun]) -> tuple[int, int]:
         shape = runs[0].shape
-        return (shape.pinned, len(runs)) if shape.pinned else padded(len(runs), self._limit(shape.base))
+        return (shape.pinned, len(runs)) if shape.pinned else padded(len(runs), self._limits.of(shape.base))
 
     def _call(self, served: Served, runs: list[PictureRun], size: int) -> None:
         began = time.monotonic()
@@ -203,7 +200,7 @@ class Loop:
                 self._tally.loaded(served.slots.loads - loads, sum(each.slots.bytes for each in self._resident))
             self._tally.stepped(size, len(runs), seconds, nfe * (size - len(runs)))
             self._tally.moved()
-            self._grow(runs[0].shape.base)
+            self._limits.calm(runs[0].shape.base)
             for run in runs:
                 self._stepped(served, run, nfe)
             return
@@ -231,7 +228,7 @@ class Loop:
                 )
             return
         logger.warning("a call of %d did not fit into memory; going on in calls of %d", size, size // 2)
-        self._limits[shape.base] = (size // 2, 0)
+        self._limits.halve(shape.base, size)
         self._advance(served, runs)
 
     # What came of it
@@ -283,21 +280,3 @@ class Loop:
         for run, picture in zip(request.runs, request.pictures, strict=True):
             if picture is None:
                 self._roster.remove(run)
-
-    # How many at once
-
-    def _limit(self, base: BaseModelEntry) -> int:
-        return self._limits.get(base, (SIZES[-1], 0))[0]
-
-    def _grow(self, base: BaseModelEntry) -> None:
-        if base not in self._limits:
-            return
-        limit, calls = self._limits[base]
-        self._limits[base] = (limit, calls + 1) if calls < CALM else (limit * 2, 0)
-        if self._limits[base][0] >= SIZES[-1]:
-            del self._limits[base]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has a class for it; on a CPU it is a RuntimeError by its words."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

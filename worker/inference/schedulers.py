@@ -93,16 +93,30 @@ def advance(
     walks: Sequence[Walk], places: Sequence[int], states: Tensor, predictions: Tensor, before: Sequence[Tensor | None]
 ) -> tuple[Tensor, Tensor]:
     """One step of every row from its own place: (next states, clean estimates), in the dtype of the predictions."""
+    kinds = list(dict.fromkeys(each.step for each in walks))
+    if len(kinds) == 1:
+        return _of_one_kind(walks, places, states, predictions, before)
     following, clean = torch.empty_like(predictions), torch.empty_like(predictions)
-    for step in dict.fromkeys(each.step for each in walks):
-        rows = [row for row, each in enumerate(walks) if each.step is step]
-        numbers = torch.tensor([walks[row].rows[places[row]] for row in rows], device=states.device)
-        columns = [column.view(-1, 1, 1, 1) for column in numbers.unbind(1)]
-        x, m = states[rows].float(), predictions[rows].float()
-        past = torch.stack([torch.zeros_like(x[0]) if before[row] is None else before[row].float() for row in rows])
-        following_rows, clean_rows = step(columns, x, m, past)
-        following[rows], clean[rows] = following_rows.to(predictions.dtype), clean_rows.to(predictions.dtype)
+    for kind in kinds:
+        rows = [row for row, each in enumerate(walks) if each.step is kind]
+        following[rows], clean[rows] = _of_one_kind(
+            [walks[row] for row in rows],
+            [places[row] for row in rows],
+            states[rows],
+            predictions[rows],
+            [before[row] for row in rows],
+        )
     return following, clean
+
+
+def _of_one_kind(
+    walks: Sequence[Walk], places: Sequence[int], states: Tensor, predictions: Tensor, before: Sequence[Tensor | None]
+) -> tuple[Tensor, Tensor]:
+    numbers = torch.tensor([walk.rows[place] for walk, place in zip(walks, places, strict=True)], device=states.device)
+    columns = [column.view(-1, 1, 1, 1) for column in numbers.unbind(1)]
+    past = torch.stack([torch.zeros_like(states[0]) if each is None else each for each in before]).float()
+    following, clean = walks[0].step(columns, states.float(), predictions.float(), past)
+    return following.to(predictions.dtype), clean.to(predictions.dtype)
 
 
 def _x0_of_epsilon(alpha: Tensor, sigma: Tensor, x: Tensor, m: Tensor) -> Tensor:

@@ -109,16 +109,19 @@ class PipelineFamily(ABC):
         guided = [row for row, scale in enumerate(scales) if scale > 1]
         latents, t = latents.to(self.dtype), self._times(t, count)
         inputs = dict(conditions.positive)
-        if guided:  # negatives first, as the pipeline has them
-            latents, t = torch.cat([latents[guided], latents]), torch.cat([t[guided], t])
-            inputs = {name: torch.cat([conditions.negative[name][guided], value]) for name, value in inputs.items()}
-        prediction = self._call(latents, t, inputs)
         if not guided:
-            return prediction
+            return self._call(latents, t, inputs)
+        rows = slice(None) if len(guided) == count else torch.tensor(guided, device=self.device)
+        latents, t = (
+            torch.cat([latents[rows], latents]),
+            torch.cat([t[rows], t]),
+        )  # negatives first, as the pipeline has them
+        inputs = {name: torch.cat([conditions.negative[name][rows], value]) for name, value in inputs.items()}
+        prediction = self._call(latents, t, inputs)
         free, bound = prediction[: len(guided)], prediction[len(guided) :]
-        rows = torch.tensor(guided, device=self.device)
         weight = torch.tensor([float(scales[row]) for row in guided], device=self.device).view(-1, 1, 1, 1)
-        return bound.index_put((rows,), free + (weight * (bound[rows] - free)).to(self.dtype))
+        steered = free + (weight * (bound[rows] - free)).to(self.dtype)
+        return steered if len(guided) == count else bound.index_put((rows,), steered)
 
     def _times(self, t: float | Tensor, count: int) -> Tensor:
         return self.process.times(torch.as_tensor(t, device=self.device)).expand(count)

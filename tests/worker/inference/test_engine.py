@@ -81,6 +81,19 @@ class TestPictures:
         np.testing.assert_array_equal(engine.submit(draw).result().pictures, engine.submit(draw).result().pictures)
 
 
+class TestBatchInvariant:
+    def test_alone_and_among_others_are_the_same_bits(self, base: BaseModelEntry, sd_folder: Path) -> None:
+        engine = Engine(load_folder, batch_invariant=True)
+        worn = [an_adapter(sd_folder, 0), an_adapter(sd_folder, 1, weight=0.5)]
+        draws = [a_draw(base), a_draw(base, worn[0]), a_draw(base, *worn), replace(a_draw(base, worn[1]), count=3)]
+        among = [ticket.result() for ticket in together(engine, base, draws)]
+        alone = [engine.submit(draw).result() for draw in draws]
+        assert [each.steps for each in among] != [each.steps for each in alone]
+        for one, other in zip(among, alone, strict=True):
+            np.testing.assert_array_equal(one.pictures, other.pictures)
+        engine.close()
+
+
 def together(engine: Engine, base: BaseModelEntry, draws: list[Draw]) -> list[Ticket]:
     """All of them submitted between two of the engine's steps."""
     leave, entered = threading.Event(), threading.Event()
