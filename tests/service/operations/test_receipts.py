@@ -152,6 +152,19 @@ class TestTwoStewards:
             f"red-things@{version}" for version in (1, 2, 3)
         ]
 
+    def test_leave_it_to_the_one_that_asked_last(self, world: World, receipts: Receipts, steward: Steward) -> None:
+        """The first's lease ends while it measures, and the second has only begun: the first may write nothing any more."""
+        published(world)
+
+        def overtaken() -> None:
+            wait_is_over(world)
+            with world.database.write() as unit:
+                assert unit.receipts.ask(LOCAL.tenant, 60) is not None
+
+        assert steward(PlannedMeasurer(world.database, while_measuring=overtaken)).turn() == 0
+        row = receipts.of(LOCAL, "red-things")
+        assert (row.stage, row.tries, row.error) == (Stage.PENDING, 2, None)
+
     def test_sign_one_receipt_though_one_came_back_from_a_long_sleep(
         self, world: World, receipts: Receipts, steward: Steward
     ) -> None:
