@@ -37,8 +37,6 @@ class Slots:
         self._held: OrderedDict[Key, int] = OrderedDict()
         """Least recently worn first."""
         self._company: tuple[tuple[int, ...], int] | None = None
-        self.changes = 0
-        """Of what lies in the slots."""
         self.loads = 0
 
     def place(self, wearings: Sequence[Wearing]) -> list[int]:
@@ -64,7 +62,7 @@ class Slots:
 
     def wear(self, slots: Sequence[int] | None) -> None:
         """The slot of each row of the calls from now on. A layer where none of them has anything is plain; None: all are."""
-        company = (tuple(slots or ()), self.changes)
+        company = (tuple(slots or ()), self.loads)
         if company == self._company:
             return
         worn = {slot for slot in company[0] if slot}
@@ -76,8 +74,8 @@ class Slots:
     def drop(self, sha256: str) -> None:
         """Clear every slot that has this adapter."""
         for name in [name for name in self._held if sha256 in (digest for digest, _ in name)]:
+            self.wear(None)
             self._empty(self._held.pop(name))
-            self.changes += 1
 
     @contextmanager
     def removed(self) -> Iterator[None]:
@@ -110,7 +108,6 @@ class Slots:
                 layer.empty(slot)
         self._held[name] = slot
         self.loads += 1
-        self.changes += 1
 
     def _free(self, wanted: dict[Key, Wearing]) -> int:
         unused = set(range(1, self.count + 1)) - set(self._held.values())

@@ -118,17 +118,16 @@ class TestFairness:
 
     def test_a_base_that_wants_room_gets_it_when_anothers_samples_are_done(self) -> None:
         bench = Bench(loaded_bases=1)
-        tickets = bench.together(
-            *(
-                a_draw(f"{base}{n}", tenant=base, base=base, steps=3)
-                for n in range(10)
-                for base in ("counting", "other")
-            )
-        )
+        crowd = [a_draw(f"a{n}", tenant="a", steps=3 + n % 4) for n in range(30)]
+        tickets = bench.together(*crowd, a_draw("b", tenant="b", base="other"))
+        done: list[int] = []
+        for number, ticket in enumerate(tickets):
+            ticket.add_done_callback(lambda _, number=number: done.append(number))
         for ticket in tickets:
             ticket.result(60)
-        assert bench.loaded == ["counting", "other"] * 2  # eight at a time
         bench.engine.close()
+        assert bench.loaded == ["counting", "other", "counting"]
+        assert done.index(30) == 8
 
 
 class TestPadding:
