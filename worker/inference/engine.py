@@ -92,7 +92,7 @@ class Engine:
         return future
 
     def evict(self, sha256: str) -> None:
-        """Forget an adapter: out of every slot, once no sample that has begun wears it."""
+        """Forget an adapter: out of every slot, once no request that was taken wears it."""
         self._tell(lambda: self._loop.evict(sha256))
 
     def figures(self) -> Figures:
@@ -119,9 +119,10 @@ class Engine:
     def _run(self) -> None:
         busy = True
         while not self._over():
-            for item in self._hear(wait=not busy):
-                item()
+            news = self._hear(wait=not busy)
             try:
+                for item in news:
+                    item()
                 busy = self._loop.turn()
             except Exception as error:  # ours: no request may wait for ever because of it
                 logger.exception("the engine's loop failed")

@@ -65,7 +65,9 @@ class Loop:
         for request in [each for each in self._requests if each.began is None]:
             self._fail(request, error)
         while self._exclusive:
-            self._exclusive.popleft()[2].set_exception(error)
+            future = self._exclusive.popleft()[2]
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
 
     def refuse_all(self, error: Exception) -> None:
         for request in list(self._requests):

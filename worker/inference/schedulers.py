@@ -15,11 +15,12 @@ steps. All are deterministic: of a sample's past only the last clean estimate is
 | flow-euler | x + (σ′ − σ) v | arXiv 2403.03206 |
 """
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
@@ -75,10 +76,24 @@ def check(family: FamilyName, name: SchedulerName | None) -> SchedulerName:
 
 
 def walk(process: Diffusion | Flow, name: SchedulerName, steps: int) -> Walk:
-    """The schedule of a family's process in so many steps."""
-    if isinstance(process, Flow):
-        return _flow_euler(process, steps)
-    return {"ddim": _ddim, "euler": _euler, "dpmpp-2m": _dpmpp_2m}[name](process, steps)
+    """The schedule of a family's process in so many steps. Raises InvalidRequest where it cannot be divided into them."""
+    make = {"ddim": _ddim, "euler": _euler, "dpmpp-2m": _dpmpp_2m, "flow-euler": _flow_euler}[name]
+    try:
+        made = make(process, steps)
+    except (IndexError, ValueError) as error:  # diffusers' own tables end there, as at 1,000 steps with an offset
+        raise _indivisible(name, steps) from error
+    if not all(map(math.isfinite, chain.from_iterable(made.rows))):  # two steps at one noise level
+        raise _indivisible(name, steps)
+    return made
+
+
+def _indivisible(name: SchedulerName, steps: int) -> InvalidRequest:
+    wrong = FieldError(
+        "num_inference_steps",
+        f"{name} cannot divide this base model's schedule into {steps} steps",
+        "ask for fewer, or for another scheduler",
+    )
+    return InvalidRequest(errors=(wrong,), code="unsupported_steps")
 
 
 def inputs(walks: Sequence[Walk], places: Sequence[int], states: Tensor) -> Tensor:

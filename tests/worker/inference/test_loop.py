@@ -378,6 +378,19 @@ class TestExclusively:
             bench.engine.exclusively(entry(), lambda served: 1 / 0).result(60)
         assert bench.engine.submit(a_draw()).result(60).nfe == 4
 
+    def test_given_up_while_it_waits_is_not_done_and_harms_nobody(self, bench: Bench) -> None:
+        gate = bench.held()
+        running = bench.engine.submit(a_draw())
+        gate.reached.wait(60)
+        work = bench.engine.exclusively(entry(), lambda served: 1 / 0)
+        assert work.cancel()
+        closing = threading.Thread(target=bench.engine.close)
+        closing.start()
+        waits_for_draining(bench.engine)
+        gate.opened.set()
+        closing.join(60)
+        assert running.result(0).nfe == 4
+
 
 class TestFigures:
     def test_tell_what_waits_runs_and_stalls(self, bench: Bench) -> None:

@@ -114,6 +114,15 @@ def test_low_precision_keeps_its_dtype_and_reckons_in_fp32() -> None:
     assert schedulers.inputs(walks, [0] * 3, x).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("name", ["ddim", "dpmpp-2m"])
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+def test_more_steps_than_the_schedule_has_are_refused(name: SchedulerName) -> None:
+    process = Diffusion(DDIMScheduler(**BETAS, timestep_spacing="leading", clip_sample=False).config)
+    with pytest.raises(InvalidRequest) as caught:
+        schedulers.walk(process, name, 1000)
+    assert caught.value.errors[0].path == "num_inference_steps"
+
+
 class TestCheck:
     def test_each_family_has_its_own(self) -> None:
         assert [schedulers.check(family, None) for family in ("sd", "sdxl", "sd3", "flux")] == [
