@@ -56,6 +56,7 @@ def main() -> None:
         with timed("pictures"):
             draw_side_by_side(stack.client, str(done.adapter), report)
             pictures.reward_curve(OUT / "reward.png", steps)
+            keep_receipt(stack.client, str(done.adapter))
         with timed("stop"):
             stops.close()
     progress = done.progress
@@ -84,6 +85,21 @@ def post(gateway: httpx.Client) -> str:
 def download(client: strop.Client, job: strop.Job) -> Path:
     """Fetch adapter and manifest into `demo/adapter/`; returns the adapter's file."""
     return next(path for path in client.artifacts.download(job, OUT / "adapter") if path.suffix == ".safetensors")
+
+
+def keep_receipt(client: strop.Client, adapter: str) -> None:
+    """The signed receipt and the keys that check it, where the steward has had it measured by now; it is not waited for."""
+    try:
+        receipt = client.receipts.get(adapter)
+    except strop.NotFound as missing:
+        console.print(missing.message)
+        return
+    (OUT / "receipt.json").write_bytes(receipt.content)
+    (OUT / "keys.json").write_text(json.dumps(client.receipts.keys()))
+    console.print(
+        f"receipt of {receipt.adapter}: {receipt.verdict}, {receipt.body['calls']['ratio']:.3f} × the base's denoiser calls; "
+        f"strop receipts verify {OUT}/receipt.json --keys {OUT}/keys.json"
+    )
 
 
 def draw_side_by_side(client: strop.Client, adapter: str, report: dict[str, Any]) -> None:

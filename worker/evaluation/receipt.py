@@ -27,8 +27,8 @@ from worker.rewards.reward import Reward
 Result = TypeVar("Result")
 SIZES = (8, 4, 2, 1)
 """Pictures in a batch: sizes that a serving engine fills without padding, so that every row that is counted is a picture's."""
-PORTION_SECONDS = 3.0
-"""Of one batch, about, so that others wait no longer; but one picture is drawn whole, however long it takes."""
+PORTION_SECONDS = 6.0
+"""Of one batch at most, so that others wait no longer; but one picture is drawn whole, however long it takes."""
 SCORED = 64
 
 
@@ -99,7 +99,7 @@ def measure(run: Run, plan: Plan, judges: Judges, told: Callable[[float], None] 
     for place in range(1 + plan.pairs):
         row = place % len(plan.seeds)
         pairs.append(run(pair(plan.each[row], plan.seeds[row], plan.setting)))
-    batches = split(len(plan.seeds), most=fitting(max(pairs[-1])))
+    batches = split(len(plan.seeds), most=fitting(min(map(max, pairs))))
     base, adapter = _Drawn(), _Drawn()
     for rows in batches:
         base.add(*run(lambda sides, rows=rows: _batch(sides.base, plan, rows)))
@@ -125,7 +125,8 @@ def measure(run: Run, plan: Plan, judges: Judges, told: Callable[[float], None] 
 
 
 def fitting(seconds: float) -> int:
-    """The largest batch that takes no longer than a portion may, where one picture takes so many seconds."""
+    """The largest batch that takes no longer than a portion may, where one picture takes so many seconds: at worst so many
+    times as long, and less where small batches leave the device idle."""
     return next((size for size in SIZES if size * seconds <= PORTION_SECONDS), SIZES[-1])
 
 

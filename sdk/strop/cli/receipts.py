@@ -95,7 +95,7 @@ def _lines(body: Mapping[str, Any] | Receipt) -> list[str]:
     ]
     even = body["break_even"]
     found = f"from picture {even['images']:,} on" if even["images"] is not None else f"open, {even['reason']}"
-    return [*lines, f"  training is cheaper than searching {found}"]
+    return [*lines, f"  break-even of the training with search: {found}"]
 
 
 def _judged(found: Mapping[str, Any], before: str = "") -> str:

@@ -66,7 +66,7 @@ function figures(told) {
       `${change(found.gain)}, wins ${percent(found.win_rate)} (${span(found.win_rate_ci95, percent)})`]),
     ["Peak memory", memory.base_bytes === null ? "–" : bytes(memory.base_bytes),
       memory.adapter_bytes === null ? "–" : bytes(memory.adapter_bytes), `of the ${memory.kind}`],
-    ["Training is cheaper than search", "", "", even.images === null ? even.reason : `from picture ${grouped(even.images)} on`],
+    ["Break-even with search", "", "", even.images === null ? even.reason : `from picture ${grouped(even.images)} on`],
   ];
 }
 

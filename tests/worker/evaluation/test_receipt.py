@@ -185,8 +185,8 @@ def test_batches_are_of_sizes_that_need_no_padding() -> None:
 
 
 def test_a_slow_model_draws_in_smaller_batches() -> None:
-    """Others wait about three seconds at most, unless a single picture takes longer."""
-    assert [fitting(seconds) for seconds in (0.1, 0.374, 0.376, 0.7, 1.4, 60.0)] == [8, 8, 4, 4, 2, 1]
+    """Others wait six seconds at most, unless a single picture takes longer."""
+    assert [fitting(seconds) for seconds in (0.1, 0.75, 0.76, 1.4, 2.9, 60.0)] == [8, 8, 4, 4, 2, 1]
     assert [rows.stop - rows.start for rows in split(5, most=2)] == [2, 2, 1]
 
 
