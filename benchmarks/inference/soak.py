@@ -33,6 +33,10 @@ RANK, SLOTS = 8, 3
 ADAPTERS = 6
 ROUND = 24
 """Requests that are in flight at once."""
+REMEMBERED = 1000
+"""Pictures drawn alone that are kept: few enough that the memory of minute 5 has them all."""
+FITTING = 9
+"""Of so many calls of more than two samples the last does not fit into memory."""
 SCHEDULERS: tuple[SchedulerName, ...] = ("ddim", "euler", "dpmpp-2m")
 PROMPTS = ("a red circle", "a blue square", "a green star left of a red circle")
 STEPS = (2, 3, 5, 8)
@@ -63,7 +67,7 @@ class Asked:
     corrupt: bool
 
 
-def soak(folder: Path, seconds: float, *, seed: int = 0) -> Soaked:
+def soak(folder: Path, seconds: float, *, seed: int = 0, tell: Callable[[str], object] = lambda line: None) -> Soaked:
     """`folder`: a base model of the family sd. The same seed sends the same requests; which meet is left to time."""
     world = _World(folder, seed)
     began, sent, pictures, wrong, astray, aborted, corrupt = time.monotonic(), 0, 0, 0, 0, 0, 0
@@ -81,6 +85,9 @@ def soak(folder: Path, seconds: float, *, seed: int = 0) -> Soaked:
                     pictures += len(right)
                     wrong += sum(not np.array_equal(*pair) for pair in zip(right, drawn.pictures, strict=True))
             sent += ROUND
+            if sent % (50 * ROUND) == 0:
+                left = max(0, seconds - spent) / 60
+                tell(f"soak: {pictures} pictures, {wrong} wrong, {astray} astray, about {left:.0f} min left")
             late = psutil.Process().memory_info().rss
             if spent <= seconds / 6 or not early:
                 early = late
@@ -112,9 +119,9 @@ class _World:
         self._base = BaseModelEntry(name="soaked", source=str(folder), family="sd")
         self._adapters = _adapters(folder, seed)
         self._reference = Served(load("sd", folder, device="cpu"), slots=1, rank=RANK)
-        self._memory = random.Random(seed + 1)
+        self._large_calls = 0
         self.engine = Engine(self._load, slots=SLOTS, slot_rank=RANK, waiting=2 * ROUND)
-        self.alone = lru_cache(10_000)(self._alone)
+        self.alone = lru_cache(REMEMBERED)(self._alone)
 
     def ask(self) -> Asked:
         """A request of random kind, under way."""
@@ -152,7 +159,8 @@ class _World:
         predict = family.predict
 
         def short_of_memory(latents: Tensor, *given: Any) -> Tensor:
-            if len(latents) > 2 and self._memory.random() < 0.03:
+            self._large_calls += len(latents) > 2
+            if len(latents) > 2 and self._large_calls % FITTING == 0:
                 raise torch.OutOfMemoryError("planted")
             return predict(latents, *given)
 
