@@ -3,6 +3,7 @@
 traffic   images a second with 64 adapters, against loading for each request and against resident adapters (shapes)
 calls     mixed batches and single pictures against the plain base, on shapes and in SD1.5's shapes; denoiser forwards
 loading   an adapter into a slot, from host memory and from the store, against load_lora_weights
+soak      30 minutes of random traffic: pictures that were wrong, and memory at the end against minute 5
 
 --only PART    one of them; the others' rows stay as they are in results.json
 --quick        a smoke run in a minute, on shapes alone; nothing is written
@@ -17,26 +18,31 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from diffusers.utils import logging as diffusers_logging
 
 from benchmarks.inference import calls, loading, places, traffic
-from benchmarks.inference.contest import table
+from benchmarks.inference.contest import row, table
+from benchmarks.inference.soak import soak
+from tests.worker import tiny
 
+SOAK_SECONDS = 1800
 RESULTS = Path(__file__).with_name("results.json")
 Row = dict[str, Any]
 
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--only", choices=("traffic", "calls", "loading"))
+    parser.add_argument("--only", choices=("traffic", "calls", "loading", "soak"))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     chosen = parser.parse_args(words)
-    torch.set_num_threads(os.cpu_count() or 1)
     diffusers_logging.set_verbosity_error()  # each adapter without text-encoder layers would be a warning
     warnings.filterwarnings("ignore", message="Already found a `peft_config`")
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"parts": {}}
@@ -44,6 +50,7 @@ def main(words: Sequence[str] | None = None) -> None:
         parts = _parts(Path(folder), chosen.device, quick=chosen.quick)
         for name, part in parts.items():
             if chosen.only in (None, name):
+                torch.set_num_threads(1 if name == "soak" else os.cpu_count() or 1)  # the soak compares bits
                 began = time.monotonic()
                 made = part()
                 print("\n" + "\n".join(table(made)) + "\n", flush=True)
@@ -94,7 +101,15 @@ def _parts(folder: Path, device: str, *, quick: bool) -> dict[str, Callable[[], 
                 made += loading.rows(large, name, folder, turns)
         return made
 
-    return {"traffic": the_traffic, "calls": the_calls, "loading": the_loading}
+    def the_soak() -> list[Row]:
+        seconds = 20 if quick else SOAK_SECONDS
+        done = soak(tiny.pipeline_folder(folder / "soaked"), seconds, tell=partial(print, flush=True))
+        memory = {"ratio": round(done.rss_late / done.rss_early, 4), "ci95": None, "turns": 1}
+        place = SimpleNamespace(device="cpu", model="tiny pipeline, 64 px, random weights")
+        name = f"memory after {seconds // 60} minutes of random traffic with aborts and damage : after a sixth of them"
+        return [row(name, place, memory, goal=("at most", 1.05)) | asdict(done)]
+
+    return {"soak": the_soak, "traffic": the_traffic, "calls": the_calls, "loading": the_loading}
 
 
 def _kinds(quick: bool) -> list[tuple[str, Sequence[str]]]:

@@ -77,11 +77,11 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         "| measured | model | ratio | 95 % interval | goal | met | operations | NFE |", "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for each in rows:
-        low, high = each["ci95"] or ("", "")
+        between = "{} to {}".format(*each["ci95"]) if each["ci95"] else ""
         met = {True: "yes", False: "no", None: ""}[each.get("met")]
         counted = [" : ".join(f"{count:,}" for count in each.get(kind) or ()) for kind in ("ops", "nfe")]
         lines.append(
-            f"| {each['name']} | {each['model']} | {each['ratio']:.3f} | {low} to {high} | {each.get('goal', '')} | {met} "
+            f"| {each['name']} | {each['model']} | {each['ratio']:.3f} | {between} | {each.get('goal', '')} | {met} "
             f"| {counted[0]} | {counted[1]} |"
         )
     return lines
