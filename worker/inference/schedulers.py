@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, pairwise
+from typing import Any
 
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
@@ -77,7 +78,12 @@ def check(family: FamilyName, name: SchedulerName | None) -> SchedulerName:
 
 def walk(process: Diffusion | Flow, name: SchedulerName, steps: int) -> Walk:
     """The schedule of a family's process in so many steps. Raises InvalidRequest where it cannot be divided into them."""
-    make = {"ddim": _ddim, "euler": _euler, "dpmpp-2m": _dpmpp_2m, "flow-euler": _flow_euler}[name]
+    make: Callable[[Any, int], Walk] = {
+        "ddim": _ddim,
+        "euler": _euler,
+        "dpmpp-2m": _dpmpp_2m,
+        "flow-euler": _flow_euler,
+    }[name]
     try:
         made = make(process, steps)
     except (IndexError, ValueError) as error:  # diffusers' own tables end there, as at 1,000 steps with an offset

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from service.domain.errors import FieldError
 from worker.inference.requests import AdapterRefused, LoraFile
-from worker.inference.slotted import Pair, Slotted, can_be_slotted, slotted
+from worker.inference.slotted import Slotted, can_be_slotted, slotted
 
 Wearing = tuple[tuple[LoraFile, float], ...]
 """What one sample wears: adapters and their weights, in the request's order. () is the base."""
@@ -103,7 +103,7 @@ class Slots:
                 self._install(layer_name, self._layers[layer_name])
         for layer_name, layer in self._layers.items():
             if layer_name in layers:
-                layer.fill(slot, layers[layer_name])
+                layer.fill(slot, [(a, b if weight == 1 else b * weight) for a, b, weight in layers[layer_name]])
             else:
                 layer.empty(slot)
         self._held[name] = slot
@@ -126,14 +126,14 @@ class Slots:
         parent, _, leaf = name.rpartition(".")
         setattr(self._denoiser.get_submodule(parent), leaf, module)
 
-    def _side_by_side(self, wearing: Wearing) -> dict[str, list[Pair]]:
-        """Layer → its pairs, weights folded into B; all checked before anything is touched."""
-        layers: dict[str, list[Pair]] = {}
+    def _side_by_side(self, wearing: Wearing) -> dict[str, list[tuple[Tensor, Tensor, float]]]:
+        """Layer → its A, B and weight of each adapter that has it; all checked before anything is touched."""
+        layers: dict[str, list[tuple[Tensor, Tensor, float]]] = {}
         for file, weight in wearing:
             for name, (a, b) in file.layers.items():
                 self._check(file, name, a, b)
-                layers.setdefault(name, []).append((a, b if weight == 1 else b * weight))
-        if any(sum(len(a) for a, _ in pairs) > self.rank for pairs in layers.values()):
+                layers.setdefault(name, []).append((a, b, weight))
+        if any(sum(len(a) for a, _, _ in pairs) > self.rank for pairs in layers.values()):
             raise refused(
                 f"{' + '.join(file.reference for file, _ in wearing)} has rank "
                 f"{sum(file.rank for file, _ in wearing)}, and a slot of this endpoint has {self.rank}",

@@ -28,15 +28,15 @@ class Slotted(nn.Module):
     much memory as the call's adapters once more.
     """
 
+    plain: nn.Linear | nn.Conv2d
     a: Tensor
     b: Tensor
 
-    def __init__(self, plain: nn.Module, a_shape: Sequence[int], b_shape: Sequence[int]) -> None:
+    def __init__(self, plain: nn.Linear | nn.Conv2d, a_shape: Sequence[int], b_shape: Sequence[int]) -> None:
         super().__init__()
         self.plain = plain
-        like = {"device": plain.weight.device, "dtype": plain.weight.dtype}
-        self.register_buffer("a", torch.zeros(tuple(a_shape), **like), persistent=False)
-        self.register_buffer("b", torch.zeros(tuple(b_shape), **like), persistent=False)
+        self.register_buffer("a", plain.weight.new_zeros(a_shape), persistent=False)
+        self.register_buffer("b", plain.weight.new_zeros(b_shape), persistent=False)
         self.rows: tuple[Tensor, Tensor] | None = None
         self.filled: set[int] = set()
 
@@ -124,7 +124,7 @@ class SlottedConv(Slotted):
         self.b[slot, :, ranks].zero_()
 
 
-def slotted(plain: nn.Module, slots: int, rank: int) -> Slotted:
+def slotted(plain: nn.Linear | nn.Conv2d, slots: int, rank: int) -> Slotted:
     return SlottedLinear(plain, slots, rank) if isinstance(plain, nn.Linear) else SlottedConv(plain, slots, rank)
 
 
