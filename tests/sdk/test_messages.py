@@ -19,6 +19,7 @@ WHOLE: dict[str, Any] = {
     "steps": 3,
     "seed": 2**63 - 1,
     "dtype": "fp32",
+    "gradient_checkpointing": True,
     "samples": {"every": 3, "prompts": ["a"], "guidance": 2, "num_inference_steps": 3},
     "validation": {
         "every": 3,
