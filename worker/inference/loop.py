@@ -76,14 +76,14 @@ class Loop:
     def turn(self) -> bool:
         """One thing, or False where there is nothing to do until something comes."""
         self._sweep()
-        busy = {run.shape.base for run in self._roster if run.sample}
+        busy = {run.shape.base for run in self._roster if run.begun}
         if self._exclusive and self._resident.can_have(self._exclusive[0][0], busy):
             self._alone(busy)
             return True
         leaving = self._leaving(busy)
 
         def ready(run: PictureRun) -> bool:
-            if run.sample:
+            if run.begun:
                 return True
             base = run.shape.base
             return run.request.loaded and base != leaving and self._resident.can_have(base, busy)

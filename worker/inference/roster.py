@@ -1,16 +1,23 @@
-"""Who takes the next step: fair between tenants, oldest first within one.
+"""Who takes the next step: fair between tenants, steady while that is fair, oldest first within one.
 
-Each tenant has an account of the denoiser forwards it has had. A call is led by the tenant with the smallest, with its
-shape that has waited longest, and filled with samples of that shape, place by place, from whoever then has the smallest.
-So a tenant that comes to a crowded engine is in the next call, and one with a hundred requests gets the places that
-nobody else asks for. Who comes anew starts level with the least served of those who are there: being away earns nothing.
+Each tenant has an account of the denoiser forwards it has had. Places of a call go round: one to each tenant, then a second
+to each, in the order of their accounts, where a sample of the last call counts as QUANTUM forwards less. So a tenant
+that comes to an engine which another has crowded is in the next call; one with a hundred requests gets the places that
+nobody else asks for; and where there are more tenants than places they take turns of some steps, not of one, because new
+company costs slots.
+Of several shapes the one goes whose call has the tenant with the smallest account. Who comes anew starts level with the
+least served of those who are there: being away earns nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from service.domain.catalogue import BaseModelEntry
+
+QUANTUM = 16
+"""Forwards by which one tenant may be ahead of another before its samples step back: eight guided steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,8 @@ class Roster(Generic[R]):
 
     def __init__(self) -> None:
         self._tenants: dict[str, _Tenant[R]] = {}
+        self._last: dict[Shape, set[R]] = {}
+        """Who was in each shape's last call, as far as they are still here."""
 
     def __iter__(self) -> Iterator[R]:
         for tenant in self._tenants.values():
@@ -71,32 +80,41 @@ class Roster(Generic[R]):
             del tenant.runs[run.shape]
         if not tenant.runs:
             del self._tenants[run.tenant]
+        self._last.get(run.shape, set()).discard(run)
+        if not self._last.get(run.shape, True):
+            del self._last[run.shape]
 
     def choose(self, ready: Callable[[R], bool], fits: Callable[[R, list[R]], bool]) -> list[R]:
-        """Up to as many ready runs of one shape as fit beside those chosen before, the most owed first; [] for none."""
-        waiting = {
-            name: {shape: found for shape, runs in tenant.runs.items() if (found := [r for r in runs if ready(r)])}
-            for name, tenant in self._tenants.items()
-        }
-        waiting = {name: shapes for name, shapes in waiting.items() if shapes}
-        if not waiting:
-            return []
-        accounts = {name: self._tenants[name].account for name in waiting}
-        shape = next(iter(waiting[min(waiting, key=accounts.__getitem__)]))
-        left = {name: shapes[shape] for name, shapes in waiting.items() if shape in shapes}
+        """Ready runs of one shape, as many as fit beside those chosen before, in the order of their claim; [] for none."""
+        calls = []
+        for shape in dict.fromkeys(shape for tenant in self._tenants.values() for shape in tenant.runs):
+            left = {
+                name: deque(
+                    sorted(filter(ready, tenant.runs[shape]), key=lambda run: run not in self._last.get(shape, ()))
+                )
+                for name, tenant in self._tenants.items()
+                if shape in tenant.runs
+            }
+            if chosen := self._filled({name: runs for name, runs in left.items() if runs}, fits):
+                calls.append(chosen)
+        return min(calls, key=lambda runs: min(self._tenants[run.tenant].account for run in runs), default=[])
+
+    def _filled(self, left: dict[str, deque[R]], fits: Callable[[R, list[R]], bool]) -> list[R]:
         chosen: list[R] = []
         while left:
-            name = min(left, key=accounts.__getitem__)
-            run = left[name].pop(0)
-            if not left[name]:
-                del left[name]
-            if fits(run, chosen):
-                chosen.append(run)
-                accounts[name] += shape.forwards
+            for name in sorted(left, key=lambda name: self._standing(name, left[name][0])):
+                run = left[name].popleft()
+                if fits(run, chosen):
+                    chosen.append(run)
+            left = {name: runs for name, runs in left.items() if runs}
         return chosen
 
-    def charge(self, runs: Iterable[R]) -> None:
+    def _standing(self, name: str, run: R) -> int:
+        return self._tenants[name].account - (QUANTUM if run in self._last.get(run.shape, ()) else 0)
+
+    def charge(self, runs: Collection[R]) -> None:
         """They are about to take a step."""
+        self._last |= {run.shape: set(runs) for run in runs}
         for run in runs:
             tenant = self._tenants[run.tenant]
             tenant.account += run.shape.forwards

@@ -90,3 +90,7 @@ class PictureRun(Run):
         self.shape = Shape(draw.base, draw.guidance > 1, draw.batch_size)
         self.worn = tuple((worn.sha256, worn.weight) for worn in draw.adapters)
         self.sample: Sample | None = None
+
+    @property
+    def begun(self) -> bool:
+        return self.sample is not None
