@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.inference.contest import contest, cost, operations, row, speed
 from benchmarks.inference.places import Place
 from worker.evaluation.receipt_sides import counted, foreign_layers
-from worker.inference.served import Served
+from worker.inference.engine.served import Served
 
 PROMPT = "a red circle"
 Row = dict[str, Any]

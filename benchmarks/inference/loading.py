@@ -13,9 +13,9 @@ from benchmarks.inference.contest import contest, cost, row
 from benchmarks.inference.places import Place
 from service.adapters import storage
 from tests.worker.inference.stored import TENANT, CountingStore, Shelf
-from worker.inference.cache import AdapterCache
-from worker.inference.cache_disk import DiskLevel
-from worker.inference.served import Served
+from worker.inference.adapters.cache import AdapterCache
+from worker.inference.adapters.disk import DiskLevel
+from worker.inference.engine.served import Served
 
 MIB = 2**20
 SLOTS = 2

@@ -14,8 +14,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from benchmarks.step import shapes
 from service.domain.catalogue import BaseModelEntry
 from tests.worker import tiny
-from worker.inference.adapter_file import read
-from worker.inference.requests import LoraFile
+from worker.inference.adapters.file import read
+from worker.inference.engine.requests import LoraFile
 from worker.models.base import PipelineFamily
 from worker.models.load import load
 

@@ -21,11 +21,20 @@ import torch
 from torch import Tensor
 
 from service.domain.catalogue import BaseModelEntry
-from worker.inference.adapter_file import read
-from worker.inference.engine import Engine
-from worker.inference.requests import AdapterCorrupt, Draw, Drawn, LoraFile, OutOfMemory, SchedulerName, Ticket, Worn
-from worker.inference.served import Served
-from worker.inference.slots import Wearing
+from worker.inference.adapters.file import read
+from worker.inference.engine.engine import Engine
+from worker.inference.engine.requests import (
+    AdapterCorrupt,
+    Draw,
+    Drawn,
+    LoraFile,
+    OutOfMemory,
+    SchedulerName,
+    Ticket,
+    Worn,
+)
+from worker.inference.engine.served import Served
+from worker.inference.engine.slots import Wearing
 from worker.models.family import Family
 from worker.models.load import load
 

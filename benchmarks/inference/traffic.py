@@ -14,10 +14,10 @@ from benchmarks.inference.places import GUIDANCE, STEPS, Place
 from service.adapters import storage
 from tests.worker.inference.stored import TENANT, CountingStore, Shelf
 from worker.evaluation.receipt_sides import counted
-from worker.inference.cache import AdapterCache
-from worker.inference.cache_disk import DiskLevel
-from worker.inference.engine import Engine
-from worker.inference.requests import Draw, Drawn, Worn
+from worker.inference.adapters.cache import AdapterCache
+from worker.inference.adapters.disk import DiskLevel
+from worker.inference.engine.engine import Engine
+from worker.inference.engine.requests import Draw, Drawn, Worn
 
 ADAPTERS = 64
 IN_FLIGHT = 16

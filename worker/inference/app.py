@@ -22,22 +22,24 @@ from service.operations.receipts import Receipts
 from service.wire import problems
 from service.wire.guard import Guard
 from service.wire.links import Links, secret
-from worker.inference import bases, receipts, refusals, safety
-from worker.inference.cache import AdapterCache
-from worker.inference.cache_disk import DiskLevel
-from worker.inference.cache_watch import DeletionWatch
-from worker.inference.endpoint import Endpoint
-from worker.inference.engine import Engine
-from worker.inference.giving import Giving
-from worker.inference.health import Health, WarmUp
-from worker.inference.images import Images
-from worker.inference.judges import Judging
-from worker.inference.later import Drawings
-from worker.inference.metrics import Metrics
-from worker.inference.names import Names
-from worker.inference.receipt_bench import Bench
-from worker.inference.receipt_desk import Desk
-from worker.inference.routes import routes
+from worker.inference import bases
+from worker.inference.adapters.cache import AdapterCache
+from worker.inference.adapters.disk import DiskLevel
+from worker.inference.adapters.names import Names
+from worker.inference.adapters.watch import DeletionWatch
+from worker.inference.api import refusals, safety
+from worker.inference.api.endpoint import Endpoint
+from worker.inference.api.giving import Giving
+from worker.inference.api.health import Health, WarmUp
+from worker.inference.api.images import Images
+from worker.inference.api.later import Drawings
+from worker.inference.api.metrics import Metrics
+from worker.inference.api.routes import routes
+from worker.inference.engine.engine import Engine
+from worker.inference.receipts import routes as receipts
+from worker.inference.receipts.bench import Bench
+from worker.inference.receipts.desk import Desk
+from worker.inference.receipts.judges import Judging
 from worker.models.family import Family
 from worker.models.load import load
 

@@ -1,6 +1,5 @@
 """The two sides of the benchmark do the same work, on a tiny pipeline."""
 
-
 import pytest
 import torch
 

@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from service.domain.catalogue import BaseModelEntry
-from worker.inference.requests import Draw, LoraFile, Worn
+from worker.inference.engine.requests import Draw, LoraFile, Worn
 from worker.models.counter import Counter
 from worker.models.ddim import Diffusion
 from worker.models.family import Conditions

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-from tests.worker.inference.adapters import ALL, random_file
+from tests.worker.inference.random_adapters import ALL, random_file
 from worker.models.load import load
 
 

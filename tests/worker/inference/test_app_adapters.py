@@ -17,10 +17,10 @@ from service.settings import Settings
 from tests.eventually import eventually
 from tests.worker.inference.conftest import KEY, Deliver
 from tests.worker.inference.pictures import random_adapter
-from worker.inference import adapter_file
+from worker.inference.adapters import file as adapter_file
+from worker.inference.api.images import Images
 from worker.inference.app import create_app
-from worker.inference.images import Images
-from worker.inference.requests import LoraFile
+from worker.inference.engine.requests import LoraFile
 
 GOOD = {"prompt": "a red circle", "seed": 7, "num_inference_steps": 1}
 

@@ -16,7 +16,7 @@ from tests.eventually import eventually
 from tests.servers.processes import answers, free_port, running
 from tests.worker.inference.calls import GENERATIONS, GOOD, pixels
 from tests.worker.inference.conftest import KEY
-from worker.inference.answers import Drawing
+from worker.inference.api.answers import Drawing
 
 ROOT = Path(__file__).parents[3]
 STEPS = 200

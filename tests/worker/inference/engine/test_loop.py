@@ -1,0 +1,408 @@
+"""The engine over arithmetic that counts: fairness, failures that stay alone, memory that runs out, ends and aborts."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from service.domain.catalogue import BaseModelEntry
+from service.domain.errors import InvalidRequest, JobFailure
+from tests.worker.inference.counting import CountingFamily, Gate, a_draw, a_file, entry, worn
+from worker.inference.engine.engine import Engine
+from worker.inference.engine.requests import (
+    AdapterCorrupt,
+    AdapterRefused,
+    Draining,
+    Draw,
+    LoraFile,
+    OutOfMemory,
+    Partial,
+    QueueFull,
+    Ticket,
+    Worn,
+)
+from worker.inference.engine.served import Served
+
+Make = Callable[..., Engine]
+
+
+class Bench:
+    """An engine over counting families, by the base's name."""
+
+    def __init__(self, **words: int) -> None:
+        self.families: dict[str, CountingFamily] = {}
+        self.loaded: list[str] = []
+        self.engine = Engine(self._load, **{"waiting": 200, "slots": 4, "slot_rank": 4, **words})  # type: ignore[arg-type]
+
+    def _load(self, base: BaseModelEntry) -> CountingFamily:
+        if "broken" in base.name:
+            raise JobFailure("there is no such folder")
+        self.loaded.append(base.name)
+        return self.families.setdefault(base.name, CountingFamily())
+
+    @property
+    def family(self) -> CountingFamily:
+        """Of the base that draws name by default; loaded here where it is not."""
+        if "counting" not in self.families:
+            self.engine.exclusively(entry(), lambda served: None).result(60)
+        return self.families["counting"]
+
+    def held(self) -> Gate:
+        """From now on the engine waits before its next call."""
+        gate = Gate()
+        self.family.before_call = gate
+        return gate
+
+    def together(self, *draws: Draw) -> list[Ticket]:
+        """All of them submitted before the first call."""
+        leave = threading.Event()
+        held = self.engine.exclusively(entry(), lambda served: leave.wait(60))
+        tickets = [self.engine.submit(draw) for draw in draws]
+        leave.set()
+        assert held.result(60)
+        return tickets
+
+    def alone(self, draw: Draw) -> np.ndarray:
+        """What a request draws in an engine of its own."""
+        bench = Bench()
+        try:
+            return bench.engine.submit(draw).result(60).pictures
+        finally:
+            bench.engine.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.engine.close()
+
+
+class TestFairness:
+    def test_a_tenants_hundred_requests_delay_anothers_one_by_no_step(self, bench: Bench) -> None:
+        gate = bench.held()
+        crowd = [bench.engine.submit(a_draw(f"a{n}", tenant="a", steps=6)) for n in range(100)]
+        gate.reached.wait(60)
+        one = bench.engine.submit(a_draw("b", tenant="b", steps=6))
+        called = len(bench.family.calls) + 1  # the one that stands at the gate
+        finished = Future[int]()
+        one.add_done_callback(lambda _: finished.set_result(len(bench.family.calls)))
+        gate.opened.set()
+        assert one.result(60).nfe == 6
+        assert finished.result(60) - called == 6
+        for ticket in crowd:
+            ticket.result(60)
+
+    def test_nor_with_an_adapter_for_every_request_and_few_slots(self, bench: Bench) -> None:
+        gate = bench.held()
+        crowd = [bench.engine.submit(a_draw(f"a{n}", tenant="a", adapters=(worn(f"x{n}"),))) for n in range(100)]
+        gate.reached.wait(60)
+        one = bench.engine.submit(a_draw("b", tenant="b", adapters=(worn("y"),)))
+        called = len(bench.family.calls) + 1
+        finished = Future[int]()
+        one.add_done_callback(lambda _: finished.set_result(len(bench.family.calls)))
+        gate.opened.set()
+        one.result(60)
+        assert finished.result(60) - called == 4
+        for ticket in crowd:
+            ticket.result(60)
+
+    def test_requests_join_and_leave_between_steps(self, bench: Bench) -> None:
+        long, short = bench.together(a_draw("long", steps=5), a_draw("short", steps=2))
+        assert (long.result(60).steps, short.result(60).steps) == (("2x2,1x3",), ("2x2",))
+        assert bench.family.calls == [["long", "short"]] * 2 + [["long"]] * 3
+
+    def test_a_base_that_wants_room_gets_it_when_anothers_samples_are_done(self) -> None:
+        bench = Bench(loaded_bases=1)
+        crowd = [a_draw(f"a{n}", tenant="a", steps=3 + n % 4) for n in range(30)]
+        tickets = bench.together(*crowd, a_draw("b", tenant="b", base="other"))
+        done: list[int] = []
+        for number, ticket in enumerate(tickets):
+            ticket.add_done_callback(lambda _, number=number: done.append(number))
+        for ticket in tickets:
+            ticket.result(60)
+        bench.engine.close()
+        assert bench.loaded == ["counting", "other", "counting"]
+        assert done.index(30) == 8
+
+
+class TestPadding:
+    def test_repeats_a_row_and_costs_the_request_nothing(self, bench: Bench) -> None:
+        drawn = bench.engine.submit(a_draw(count=3)).result(60)
+        assert (drawn.nfe, drawn.steps) == (12, ("4x4",) * 3)
+        assert bench.family.calls == [["a"] * 4] * 4
+        assert (bench.engine.figures().padding_nfe, bench.engine.figures().nfe) == (4, {"counting": 12})
+
+    def test_a_pinned_size_is_kept_and_shared_with_those_who_pin_it(self, bench: Bench) -> None:
+        draws = [a_draw("p", batch_size=8), a_draw("q", batch_size=8, steps=2), a_draw("r")]
+        pinned, shorter, free = (ticket.result(60) for ticket in bench.together(*draws))
+        assert (pinned.steps, shorter.steps, free.steps) == (("8x4",), ("8x2",), ("1x4",))
+        assert bench.family.calls[0][:2] == ["p", "q"]
+
+    def test_another_size_is_refused(self, bench: Bench) -> None:
+        with pytest.raises(InvalidRequest) as caught:
+            bench.engine.submit(a_draw(batch_size=3))
+        assert (caught.value.errors[0].path, caught.value.code) == ("batch_size", "unsupported_batch_size")
+
+    def test_another_processs_sampler_is_refused(self, bench: Bench) -> None:
+        with pytest.raises(InvalidRequest) as caught:
+            bench.engine.submit(a_draw(scheduler="flow-euler"))
+        assert caught.value.errors[0].path == "scheduler"
+
+
+class TestAdapters:
+    def test_samples_join_when_the_load_is_done_and_nobody_waits_for_them(self, bench: Bench) -> None:
+        coming: Future[LoraFile] = Future()
+        late = bench.engine.submit(a_draw("late", adapters=(Worn(coming, "x@1", "digest-of-x"),)))
+        assert bench.engine.submit(a_draw("early")).result(60).nfe == 4
+        assert not late.done
+        coming.set_result(a_file("x"))
+        assert np.array_equal(late.result(60).pictures, bench.alone(a_draw("late", adapters=(worn("x"),))))
+
+    def test_that_do_not_come_fail_their_request_alone(self, bench: Bench) -> None:
+        coming: Future[LoraFile] = Future()
+        lost, other = bench.together(a_draw("lost", adapters=(Worn(coming, "x@1", "0"),)), a_draw("other"))
+        coming.set_exception(AdapterCorrupt("The adapter x@1 is damaged."))
+        with pytest.raises(AdapterCorrupt, match="x@1"):
+            lost.result(60)
+        assert other.result(60).nfe == 4
+
+    def test_above_the_slots_rank_are_refused_by_name_with_the_remedy(self, bench: Bench) -> None:
+        with pytest.raises(AdapterRefused) as caught:
+            bench.engine.submit(a_draw(adapters=(worn("x", rank=3), worn("y")))).result(60)
+        assert "x@1 + y@1 has rank 5" in caught.value.errors[0].message
+        assert "STROP_SLOT_RANK" in caught.value.errors[0].remedy
+
+    def test_more_than_the_slots_go_in_turns_and_come_out_the_same(self, bench: Bench) -> None:
+        draws = [a_draw(f"p{n}", adapters=(worn(f"x{n}"),), batch_size=8) for n in range(7)]
+        drawn = [ticket.result(60) for ticket in bench.together(*draws)]
+        assert all(len(set(call)) <= 4 for call in bench.family.calls)
+        for each, draw in zip(drawn, draws, strict=True):
+            assert np.array_equal(each.pictures, bench.alone(draw))
+
+    def test_are_counted_by_name(self, bench: Bench) -> None:
+        for adapters in ((worn("x"),), (worn("x"), worn("y", weight=0.5)), ()):
+            bench.engine.submit(a_draw(adapters=adapters)).result(60)
+        assert bench.engine.figures().nfe == {"x@1": 4, "x@1+y@1": 4, "counting": 4}
+        assert bench.engine.figures().slot_loads == 2
+
+    def test_evicted_leave_the_slots_once_nobody_wears_them(self, bench: Bench) -> None:
+        gate = bench.held()
+        running = bench.engine.submit(a_draw(adapters=(worn("x"),)))
+        gate.reached.wait(60)
+        bench.engine.evict("digest-of-x")
+        gate.opened.set()
+        assert np.array_equal(running.result(60).pictures, bench.alone(a_draw(adapters=(worn("x"),))))
+        held = bench.engine.exclusively(entry(), lambda served: served.slots.holds(((a_file("x"), 1.0),)))
+        assert not held.result(60)
+
+
+def out_of_memory_above(most: int) -> Callable[[list[str]], None]:
+    def fail(texts: list[str]) -> None:
+        if len(texts) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    return fail
+
+
+class TestOutOfMemory:
+    def test_splits_the_call_and_goes_on(self, bench: Bench) -> None:
+        bench.family.before_call = out_of_memory_above(2)
+        draws = [a_draw(f"p{n}", seed=n) for n in range(8)]
+        drawn = [ticket.result(60) for ticket in bench.together(*draws)]
+        assert {each.steps for each in drawn} == {("2x4",)}
+        assert {each.nfe for each in drawn} == {4}
+        for each, draw in zip(drawn, draws, strict=True):
+            assert np.array_equal(each.pictures, bench.alone(replace(draw, batch_size=2)))
+        figures = bench.engine.figures()
+        assert (figures.splits, figures.calls) == (2, {2: 16})
+
+    def test_larger_calls_are_tried_again_after_a_calm_while(self, bench: Bench) -> None:
+        bench.family.before_call = out_of_memory_above(2)
+        for ticket in bench.together(*(a_draw(f"p{n}", steps=3) for n in range(4))):
+            ticket.result(60)
+        bench.family.before_call = lambda texts: None
+        bench.engine.submit(a_draw(steps=70)).result(60)
+        (first, *_) = [ticket.result(60) for ticket in bench.together(*(a_draw(f"q{n}") for n in range(4)))]
+        assert first.steps == ("4x4",)
+
+    def test_of_one_alone_fails_it_alone(self, bench: Bench) -> None:
+        bench.family.before_call = lambda texts: out_of_memory_above(0)(texts) if "huge" in texts else None
+        huge, other = bench.together(a_draw("huge"), a_draw("other"))
+        with pytest.raises(OutOfMemory):
+            huge.result(60)
+        assert other.result(60).nfe == 4
+
+    def test_of_a_pinned_size_says_to_pin_a_smaller_one(self, bench: Bench) -> None:
+        bench.family.before_call = out_of_memory_above(2)
+        with pytest.raises(OutOfMemory, match="pin a smaller batch_size"):
+            bench.engine.submit(a_draw(batch_size=4)).result(60)
+        assert bench.engine.submit(a_draw(batch_size=2)).result(60).steps == ("2x4",)
+
+
+class TestFailures:
+    def test_of_a_sample_in_a_shared_call_stay_its_own(self, bench: Bench) -> None:
+        def fail(texts: list[str]) -> None:
+            if "bad" in texts:
+                raise ValueError("cannot draw that")
+
+        bench.family.before_call = fail
+        bad, *good = bench.together(a_draw("bad"), *(a_draw(f"good{n}") for n in range(5)))
+        with pytest.raises(ValueError, match="cannot draw that"):
+            bad.result(60)
+        for ticket in good:
+            assert ticket.result(60).nfe == 4
+        assert (bench.engine.figures().failed, bench.engine.figures().finished) == (1, 5)
+
+    def test_of_a_base_that_cannot_be_loaded_stay_its_own(self, bench: Bench) -> None:
+        broken, good = bench.together(a_draw(base="broken"), a_draw())
+        with pytest.raises(JobFailure, match="no such folder"):
+            broken.result(60)
+        assert good.result(60).nfe == 4
+
+    def test_of_numbers_that_overflow_are_told(self, bench: Bench) -> None:
+        nan = LoraFile("nan@1", "nan", 1, {"mix": (torch.full((1, 4), torch.inf), torch.zeros(4, 1))})
+        done: Future[LoraFile] = Future()
+        done.set_result(nan)
+        bad, good = bench.together(a_draw("bad", adapters=(Worn(done, "nan@1", "nan"),)), a_draw("good"))
+        with pytest.raises(ArithmeticError, match="overflowed"):
+            bad.result(60)
+        assert np.array_equal(good.result(60).pictures, bench.alone(a_draw("good", batch_size=2)))
+
+
+class TestAbort:
+    def test_no_step_begins_after_the_one_that_runs(self, bench: Bench) -> None:
+        gate = bench.held()
+        gone = bench.engine.submit(a_draw("gone", steps=50))
+        gate.reached.wait(60)
+        stays = bench.engine.submit(a_draw("stays"))
+        gone.abort()
+        gone.abort()
+        gate.opened.set()
+        assert stays.result(60).nfe == 4
+        with pytest.raises(CancelledError):
+            gone.result(60)
+        assert sum("gone" in call for call in bench.family.calls) == 1
+        assert bench.engine.figures().aborted == 1
+
+    def test_of_one_that_waits_takes_it_out_of_the_queue(self) -> None:
+        bench = Bench(waiting=1)
+        gate = bench.held()
+        first = bench.engine.submit(a_draw())
+        gate.reached.wait(60)
+        waits = bench.engine.submit(a_draw())
+        with pytest.raises(QueueFull) as caught:
+            bench.engine.submit(a_draw())
+        assert caught.value.retry_after >= 1
+        waits.abort()
+        again = bench.engine.submit(a_draw())
+        gate.opened.set()
+        assert [first.result(60).nfe, again.result(60).nfe] == [4, 4]
+        bench.engine.close()
+
+
+class TestEnd:
+    def test_draining_finishes_what_was_taken_and_takes_no_more(self, bench: Bench) -> None:
+        gate = bench.held()
+        tickets = [bench.engine.submit(a_draw(f"p{n}")) for n in range(12)]
+        gate.reached.wait(60)
+        assert bench.engine.drain(timeout=0) is False
+        assert not bench.engine.alive
+        with pytest.raises(Draining):
+            bench.engine.submit(a_draw())
+        with pytest.raises(Draining):
+            bench.engine.exclusively(entry(), lambda served: None)
+        gate.opened.set()
+        assert bench.engine.drain(timeout=60) is True
+        assert [ticket.result(0).nfe for ticket in tickets] == [4] * 12
+
+    def test_closing_finishes_what_has_begun_and_answers_what_waits(self, bench: Bench) -> None:
+        gate = bench.held()
+        running = bench.engine.submit(a_draw())
+        gate.reached.wait(60)
+        coming: Future[LoraFile] = Future()
+        waits = bench.engine.submit(a_draw(adapters=(Worn(coming, "x@1", "0"),)))
+        closing = threading.Thread(target=bench.engine.close)
+        closing.start()
+        waits_for_draining(bench.engine)
+        gate.opened.set()
+        closing.join(60)
+        assert running.result(0).nfe == 4
+        with pytest.raises(Draining):
+            waits.result(0)
+
+
+def waits_for_draining(engine: Engine) -> None:
+    while engine.alive:
+        threading.Event().wait(0.001)
+
+
+class TestPreviews:
+    def test_come_evenly_spaced_and_change_no_bit(self, bench: Bench) -> None:
+        seen: list[Partial] = []
+        draw = a_draw(count=2, steps=9, partials=2)
+        drawn = bench.engine.submit(draw, seen.append).result(60)
+        assert [(each.index, each.number, each.of) for each in seen] == [(0, 1, 2), (1, 1, 2), (0, 2, 2), (1, 2, 2)]
+        assert all(each.picture.shape == (4, 4, 3) for each in seen)
+        assert np.array_equal(drawn.pictures, bench.alone(replace(draw, partials=0)))
+
+    def test_nobody_looks_at_are_not_decoded(self, bench: Bench) -> None:
+        bench.engine.submit(a_draw(partials=3)).result(60)
+        assert bench.family.counter.total.decodes == 1
+
+    def test_a_watcher_that_fails_harms_nobody(self, bench: Bench) -> None:
+        assert bench.engine.submit(a_draw(partials=1), lambda partial: 1 / 0).result(60).nfe == 4  # type: ignore[arg-type, return-value]
+
+
+class TestExclusively:
+    def test_has_the_base_for_itself_between_steps_and_changes_no_bit(self, bench: Bench) -> None:
+        gate = bench.held()
+        ticket = bench.engine.submit(a_draw(adapters=(worn("x"),)))
+        gate.reached.wait(60)
+
+        def look(served: Served) -> list[str]:
+            with served.plain() as family:
+                return [type(each).__name__ for each in family.denoiser.modules()]
+
+        between = bench.engine.exclusively(entry(), look)
+        gate.opened.set()
+        assert between.result(60) == ["Denoiser", "Linear"]
+        assert np.array_equal(ticket.result(60).pictures, bench.alone(a_draw(adapters=(worn("x"),))))
+
+    def test_what_it_raises_is_its_own(self, bench: Bench) -> None:
+        with pytest.raises(ZeroDivisionError):
+            bench.engine.exclusively(entry(), lambda served: 1 / 0).result(60)
+        assert bench.engine.submit(a_draw()).result(60).nfe == 4
+
+    def test_given_up_while_it_waits_is_not_done_and_harms_nobody(self, bench: Bench) -> None:
+        gate = bench.held()
+        running = bench.engine.submit(a_draw())
+        gate.reached.wait(60)
+        work = bench.engine.exclusively(entry(), lambda served: 1 / 0)
+        assert work.cancel()
+        closing = threading.Thread(target=bench.engine.close)
+        closing.start()
+        waits_for_draining(bench.engine)
+        gate.opened.set()
+        closing.join(60)
+        assert running.result(0).nfe == 4
+
+
+class TestFigures:
+    def test_tell_what_waits_runs_and_stalls(self, bench: Bench) -> None:
+        assert bench.engine.submit(a_draw()).result(60)
+        gate = bench.held()
+        first = bench.engine.submit(a_draw())
+        gate.reached.wait(60)
+        other = bench.engine.submit(a_draw())
+        figures = bench.engine.figures()
+        assert (figures.waiting, figures.running, figures.finished) == (1, 1, 1)
+        assert figures.stalled_seconds > 0
+        assert figures.step_seconds > 0
+        gate.opened.set()
+        assert first.result(60).seconds_running > 0
+        assert other.result(60).seconds_waiting > 0

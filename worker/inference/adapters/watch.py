@@ -1,0 +1,64 @@
+"""How an inference process learns that an adapter was deleted, anywhere: it asks the database which of those that it holds
+still have a version. No message can be lost, no clock is compared, and a process that was down during the deletion asks for
+the files on its disk when it is back. One query by an index every EVERY_SECONDS, none while nothing is held.
+
+A request that names a deleted adapter is refused at once in any case: names are resolved by their rows. This is about what
+is left in memory, on disk, in slots, and in names remembered for the time without a database. A request that has begun is
+drawn to its end.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from service.domain.errors import StropError
+from service.operations.models import Models
+from worker.inference.adapters.cache import AdapterCache
+
+EVERY_SECONDS = 2.0
+log = logging.getLogger(__name__)
+
+Forget = Callable[[str], None]
+"""Drops whatever is held of the adapter with this SHA-256."""
+
+
+class DeletionWatch:
+    """`forget`: what else holds something of adapters, beside the cache."""
+
+    def __init__(
+        self, models: Models, cache: AdapterCache, forget: Sequence[Forget], *, every: float = EVERY_SECONDS
+    ) -> None:
+        self._models, self._cache, self._every = models, cache, every
+        self._forget = (*forget, cache.evict)
+
+    def look(self) -> set[str]:
+        """Forget what was deleted; returns its digests. Raises Unavailable while the database is away."""
+        held = self._cache.keys()
+        gone = {sha256 for _, sha256 in held - self._models.living({sha256 for _, sha256 in held})}
+        for sha256 in gone:
+            log.info("the adapter with SHA-256 %s was deleted, and is forgotten", sha256)
+            for forget in self._forget:
+                forget(sha256)
+        return gone
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Look again and again, in a thread, until the block ends."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._run, args=(over,), name="deletions", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _run(self, over: threading.Event) -> None:
+        while not over.wait(self._every):
+            try:
+                self.look()
+            except StropError as error:
+                log.debug("deletions cannot be asked for now: %s", error.message)
+            except Exception:
+                log.exception("looking for deletions failed")

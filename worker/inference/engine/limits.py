@@ -1,0 +1,38 @@
+"""How many samples a call of each base may have: as many as SIZES, or as many as the device's memory last allowed."""
+
+import torch
+
+from service.domain.catalogue import BaseModelEntry
+from worker.inference.engine.requests import SIZES
+
+CALM = 64
+"""Calls without trouble after which twice as many are tried again."""
+
+
+class Limits:
+    """By base model."""
+
+    def __init__(self) -> None:
+        self._found: dict[BaseModelEntry, tuple[int, int]] = {}
+        """(samples, calls since); absent: SIZES' largest."""
+
+    def of(self, base: BaseModelEntry) -> int:
+        return self._found.get(base, (SIZES[-1], 0))[0]
+
+    def halve(self, base: BaseModelEntry, size: int) -> None:
+        """A call of `size` did not fit."""
+        self._found[base] = (size // 2, 0)
+
+    def calm(self, base: BaseModelEntry) -> None:
+        """A call did fit."""
+        if base not in self._found:
+            return
+        limit, calls = self._found[base]
+        self._found[base] = (limit, calls + 1) if calls < CALM else (limit * 2, 0)
+        if self._found[base][0] >= SIZES[-1]:
+            del self._found[base]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA has a class for it; on a CPU it is a RuntimeError by its words."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
