@@ -86,7 +86,7 @@ def _parts(folder: Path, device: str, *, quick: bool) -> dict[str, Callable[[], 
             made += calls.rows(
                 small, name, steps=places.STEPS, guidance=places.GUIDANCE, turns=2 * turns, goals=(0.75, 1.25)
             )
-            if not quick:  # one step without guidance: on a CPU a batch of eight takes the better part of a minute
+            if not quick:  # one step without guidance: on a CPU a batch of eight takes seconds
                 large = places.sd15(folder, adapters=8, targets=targets, device=device)
                 made += calls.rows(large, name, steps=1, guidance=1.0, turns=4, goals=(0.9, 1.05))
         return made
