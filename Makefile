@@ -47,8 +47,9 @@ up: $(VENV)/.demo ## Start the embedded stack and leave it running until Ctrl-C
 migrate: $(VENV)/.demo ## Bring the database to the newest schema
 	@$(BIN)/python -m service.manage migrate
 
-test: $(VENV)/.dev ## Run every test (PROCESSES=2 side by side)
-	$(BIN)/python -m pytest -n $(or $(PROCESSES),2) --dist loadfile
+test: $(VENV)/.dev ## Run every test (PROCESSES=2 side by side; what measures time comes last, alone)
+	$(BIN)/python -m pytest -n $(or $(PROCESSES),2) --dist loadfile -m 'not browser and not alone'
+	$(BIN)/python -m pytest -m alone
 
 test-web: $(VENV)/.dev ## Watch real jobs on the status page in headless Chromium (apt-get install chromium)
 	$(BIN)/python -m pytest tests/browser -m browser

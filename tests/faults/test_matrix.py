@@ -12,6 +12,8 @@ from tests.faults.matrix import ROWS
 from tests.faults.row import Result
 from tests.faults.servers import Servers
 
+pytestmark = pytest.mark.alone
+
 SHORT = [row for row in ROWS if row.short]
 
 

@@ -40,7 +40,7 @@ class TestAJob:
         job = client.jobs.create(**GOOD)
         assert [client.jobs.cancel(job.id).state for _ in range(2)] == [strop.State.CANCELLED] * 2
         with pytest.raises(strop.JobCancelled):
-            client.jobs.wait(job.id, timeout=10)
+            client.jobs.wait(job.id, timeout=60)
 
     def test_that_is_not_there_is_not_found(self, client: strop.Client) -> None:
         nowhere = "job_" + "0" * 26
@@ -52,7 +52,7 @@ class TestAJob:
         run = gateway.begun(client)
         run.fail()
         with pytest.raises(strop.JobFailed, match="cannot be loaded") as caught:
-            client.jobs.wait(run.id, timeout=10)
+            client.jobs.wait(run.id, timeout=60)
         assert caught.value.code == "base_unloadable"
 
 
@@ -91,7 +91,7 @@ class TestAJobsLife:
         assert (job.kind, job.parent_id, job.progress.steps, job.certificate) == ("certificate", run.id, 30, None)
         assert [each.id for each in islice(client.jobs.list(kind="certificate"), 1)] == [job.id]
         gateway.begin(job.id).certify("f" * 64)
-        done = client.jobs.wait(job.id, timeout=10)
+        done = client.jobs.wait(job.id, timeout=60)
         assert done.certificate is not None
         assert (done.certificate.from_step, done.certificate.to_step, done.certificate.holds) == (10, 30, False)
         assert client.jobs.get(run.id).certificates == (done.certificate,)

@@ -22,6 +22,8 @@ from tests.servers.processes import free_port
 from tests.worker.fleet import ROOT, Fleet
 from worker.tasks import register
 
+pytestmark = pytest.mark.alone
+
 NEVER = 300
 UNHURRIED = 12
 """A lease for tests of other things: a loaded machine does not lose it."""

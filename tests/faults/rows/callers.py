@@ -3,7 +3,7 @@
 import random
 from contextlib import suppress
 
-from service.domain.errors import StropError
+from service.domain.errors import InvalidTransition, StropError
 from service.domain.jobs import State
 from service.domain.principals import LOCAL
 from tests.eventually import eventually
@@ -42,7 +42,12 @@ def pause_and_resume(site: Site, rounds: int) -> Figures:
         id = site.submit(steps=60, checkpoint_every=1000)
         site.trains(id, random.randint(1, 20))
         victim = site.owner(id)
-        site.jobs.pause(LOCAL, id)
+        try:
+            site.jobs.pause(LOCAL, id)
+        except InvalidTransition:  # it was quicker
+            site.reaches(id, State.SUCCEEDED)
+            missed += 1
+            continue
         if number % 2 and victim is not None:
             crew.kill(victim)
         missed += site.reaches(id, State.PAUSED, State.SUCCEEDED).state is not State.PAUSED

@@ -213,7 +213,7 @@ def steward_dies(site: Site, rounds: int) -> Figures:
     killed_at = {}
     for _ in range(rounds):
         steward = site.steward()
-        id = site.submit(steps=60, checkpoint_every=5)
+        id = site.submit(steps=200, checkpoint_every=5)
         site.trains(id, 3)
         steward.kill()
         victim = site.owner(id)

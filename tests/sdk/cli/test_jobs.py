@@ -247,6 +247,7 @@ def test_models_have_aliases(command: Command, at_gateway: Gateway, client: stro
     assert command("models", "show", "shell").code == 1
 
 
+@pytest.mark.alone
 class TestTheProcess:
     def start(self, at_gateway: Gateway, *words: str) -> "subprocess.Popen[str]":
         environment = os.environ | {"STROP_URL": at_gateway.url, "STROP_API_KEY": KEY}
@@ -261,7 +262,7 @@ class TestTheProcess:
         assert process.stdout is not None
         assert process.stdout.readline().startswith(f"{run.id} running")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=60)
         assert process.returncode == 130
         assert err == f"strop: job {run.id} goes on; watch on with: strop jobs watch {run.id}\n"
         assert client.jobs.get(run.id).state is strop.State.RUNNING
