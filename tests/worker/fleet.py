@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,15 @@ class RunningWorker:
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children()
+
+    def trainings(self) -> list[psutil.Process]:
+        """Its children that train: a library's short-lived ones are not among them."""
+        found = []
+        for child in self.children():
+            with suppress(psutil.Error):
+                if any("child" in word for word in child.cmdline()):
+                    found.append(child)
+        return found
 
     def kill(self) -> None:
         self.process.kill()

@@ -104,7 +104,7 @@ class TestWork:
         seen: list[int] = []
 
         def all_done() -> bool:
-            seen.append(len(worker.children()))
+            seen.append(len(worker.trainings()))
             return all(fleet.job(job).state is State.SUCCEEDED for job in jobs)
 
         eventually(all_done, 30)

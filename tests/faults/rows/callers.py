@@ -13,6 +13,9 @@ from tests.faults.row import Figures, Row, percentile
 from tests.faults.rows.workers import Crew
 from tests.faults.site import Site, now
 
+STEPS = 60
+"""Of a job that is paused."""
+
 
 def cancel_against_completion(site: Site, rounds: int) -> Figures:
     """A cancel comes at a random moment about the job's end; each second one comes to a job that has long to go."""
@@ -39,7 +42,7 @@ def pause_and_resume(site: Site, rounds: int) -> Figures:
     crew = Crew(site, 2)
     missed = lost = 0
     for number in range(rounds):
-        id = site.submit(steps=60, checkpoint_every=1000)
+        id = site.submit(steps=STEPS, checkpoint_every=1000)
         site.trains(id, random.randint(1, 20))
         victim = site.owner(id)
         try:
@@ -50,11 +53,12 @@ def pause_and_resume(site: Site, rounds: int) -> Figures:
             continue
         if number % 2 and victim is not None:
             crew.kill(victim)
-        missed += site.reaches(id, State.PAUSED, State.SUCCEEDED).state is not State.PAUSED
+        paused = site.reaches(id, State.PAUSED, State.SUCCEEDED)
+        missed += paused.state is not State.PAUSED
         before = site.job(id).fence
         site.jobs.resume(LOCAL, id)
         site.reaches(id, State.SUCCEEDED)
-        if number % 2 == 0:
+        if number % 2 == 0 and paused.progress.step < STEPS:  # the fake child keeps nothing of its last step
             told = history.read(site.database)
             steps = [event.step for event in told.of_type(id, "job.step")]
             lost += len(steps) - len(set(steps)) + (told.jobs[id].fence != before + 1)
