@@ -11,6 +11,7 @@ A convolution's A is a kernel for each sample: one grouped convolution. Against 
 the time at 8×8 latents and 0.15 at 64×64 (fp32, one core).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -21,7 +22,7 @@ Pair = tuple[Tensor, Tensor]
 """A [r, in] or a kernel [r, in, k, k]; B [out, r] or [out, r, 1, 1]"""
 
 
-class Slotted(nn.Module):
+class Slotted(nn.Module, ABC):
     """Stands where `plain` stood. `rows`: A and B of each row of the next call [N, …], or None.
 
     They are gathered when the company changes, not at each step: on a CPU that halves what a slot costs, and it takes as
@@ -67,11 +68,13 @@ class Slotted(nn.Module):
             self._clear(slot, slice(None))
             self.filled.discard(slot)
 
+    @abstractmethod
     def _put(self, slot: int, ranks: slice, a: Tensor, b: Tensor) -> None:
-        raise NotImplementedError
+        """Put one pair into these ranks of the slot."""
 
+    @abstractmethod
     def _clear(self, slot: int, ranks: slice) -> None:
-        raise NotImplementedError
+        """Zeros into these ranks of the slot."""
 
 
 class SlottedLinear(Slotted):

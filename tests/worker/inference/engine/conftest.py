@@ -1,0 +1,75 @@
+"""An engine over arithmetic that counts."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from service.domain.catalogue import BaseModelEntry
+from service.domain.errors import JobFailure
+from tests.worker.inference.counting import CountingFamily, Gate, entry
+from worker.inference.engine.engine import Engine
+from worker.inference.engine.requests import (
+    Draw,
+    Ticket,
+)
+
+Make = Callable[..., Engine]
+
+
+class Bench:
+    """An engine over counting families, by the base's name."""
+
+    def __init__(self, **words: int) -> None:
+        self.families: dict[str, CountingFamily] = {}
+        self.loaded: list[str] = []
+        self.engine = Engine(self._load, **{"waiting": 200, "slots": 4, "slot_rank": 4, **words})  # type: ignore[arg-type]
+
+    def _load(self, base: BaseModelEntry) -> CountingFamily:
+        if "broken" in base.name:
+            raise JobFailure("there is no such folder")
+        self.loaded.append(base.name)
+        return self.families.setdefault(base.name, CountingFamily())
+
+    @property
+    def family(self) -> CountingFamily:
+        """Of the base that draws name by default; loaded here where it is not."""
+        if "counting" not in self.families:
+            self.engine.exclusively(entry(), lambda served: None).result(60)
+        return self.families["counting"]
+
+    def held(self) -> Gate:
+        """From now on the engine waits before its next call."""
+        gate = Gate()
+        self.family.before_call = gate
+        return gate
+
+    def together(self, *draws: Draw) -> list[Ticket]:
+        """All of them submitted before the first call."""
+        leave = threading.Event()
+        held = self.engine.exclusively(entry(), lambda served: leave.wait(60))
+        tickets = [self.engine.submit(draw) for draw in draws]
+        leave.set()
+        assert held.result(60)
+        return tickets
+
+    def alone(self, draw: Draw) -> np.ndarray:
+        """What a request draws in an engine of its own."""
+        bench = Bench()
+        try:
+            return bench.engine.submit(draw).result(60).pictures
+        finally:
+            bench.engine.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.engine.close()
+
+
+def waits_for_draining(engine: Engine) -> None:
+    while engine.alive:
+        threading.Event().wait(0.001)
