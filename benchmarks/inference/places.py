@@ -49,7 +49,7 @@ class Place:
 
 
 def small(folder: Path, *, adapters: int, targets: Sequence[str] = LINEAR, device: str = "cpu") -> Place:
-    return _place("shapes", ROOT / "examples/shapes/base", 64, folder, adapters, targets, device)
+    return _place("shapes", ROOT / "examples/shapes/base", 64, folder, adapters, targets, device, spread=0.02)
 
 
 def sd15(folder: Path, *, adapters: int, targets: Sequence[str] = LINEAR, device: str = "cpu") -> Place:
@@ -75,12 +75,22 @@ def sd15(folder: Path, *, adapters: int, targets: Sequence[str] = LINEAR, device
             requires_safety_checker=False,
         ).save_pretrained(made)
     pixels = 256 if device == "cpu" else 512
-    return _place(f"sd15-shaped, {pixels} px, random weights", made, pixels, folder, adapters, targets, device)
+    model = f"sd15-shaped, {pixels} px, random weights"
+    return _place(model, made, pixels, folder, adapters, targets, device, spread=0.1)
 
 
 def _place(  # noqa: PLR0917 — what a place is
-    model: str, base: Path, resolution: int, folder: Path, adapters: int, targets: Sequence[str], device: str
+    model: str,
+    base: Path,
+    resolution: int,
+    folder: Path,
+    adapters: int,
+    targets: Sequence[str],
+    device: str,
+    *,
+    spread: float,
 ) -> Place:
+    """`spread`: the standard deviation of the adapters' weights, so large that `calls.Pair.check` sees each adapter."""
     entry = BaseModelEntry(
         name="b", source=str(base), family="sd", resolution=resolution,
         num_inference_steps=STEPS, guidance_scale=GUIDANCE,
@@ -93,7 +103,7 @@ def _place(  # noqa: PLR0917 — what a place is
         layout = family.add_adapter(RANK, list(targets), 0)
         for number in range(adapters):
             chance = torch.Generator().manual_seed(number)
-            drawn = {name: torch.randn(each.shape, generator=chance) * 0.02 for name, each in layout.items()}
+            drawn = {name: torch.randn(each.shape, generator=chance) * spread for name, each in layout.items()}
             (home / f"{number}.safetensors").write_bytes(family.export(drawn))
     files = tuple(home / f"{number}.safetensors" for number in range(adapters))
     return Place(model, device, base, entry, files)

@@ -56,6 +56,7 @@ class TestABrokerThatIsAway:
                 else f"redis://127.0.0.1:{port}/0"
             )
 
+    @pytest.mark.alone
     def test_costs_half_a_second_at_most_and_no_error(self, dead: str) -> None:
         bell = Doorbell(dead)
         for _ in range(3):

@@ -10,6 +10,7 @@ from worker import pipe
 from worker.attempt.process import Process, bare_environment
 from worker.child.lifeline import PARENT_GONE
 
+pytestmark = pytest.mark.alone
 PRELUDE = """if 1:
     import os, signal, sys, time
     from worker import pipe
