@@ -1,19 +1,20 @@
-"""Random traffic with aborts, damaged adapters and a device that runs out of memory: is every picture the right one?
+"""Random traffic with aborts, damaged adapters, a device that runs out of memory and engines that end: is every picture right?
 
 `soak(folder, seconds)` sends requests of random kind to an engine for so long, in rounds; after each round every picture
 that came is drawn again alone, in another copy of the model, in calls of the sizes that its answer named, and compared
-bit for bit. What was aborted or damaged must have failed, and nothing else may.
+bit for bit. What was aborted or damaged must have failed, and nothing else may, but what waits where an engine ends.
 """
 
 import hashlib
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psutil
@@ -25,6 +26,7 @@ from worker.inference.adapters.file import read
 from worker.inference.engine.engine import Engine
 from worker.inference.engine.requests import (
     AdapterCorrupt,
+    Draining,
     Draw,
     Drawn,
     LoraFile,
@@ -44,6 +46,8 @@ ROUND = 24
 """Requests that are in flight at once."""
 REMEMBERED = 1000
 """Pictures drawn alone that are kept: few enough that the memory of minute 5 has them all."""
+ENDS = 0.05
+"""How often an engine ends in the middle of a round; another takes its place and loads the model anew."""
 FITTING = 9
 """Of so many calls of more than two samples the last does not fit into memory."""
 SCHEDULERS: tuple[SchedulerName, ...] = ("ddim", "euler", "dpmpp-2m")
@@ -51,9 +55,13 @@ PROMPTS = ("a red circle", "a blue square", "a green star left of a red circle")
 STEPS = (2, 3, 5, 8)
 
 
+Fate = Literal["drawn", "aborted", "damaged", "no memory", "turned away", "astray"]
+
+
 @dataclass(frozen=True, slots=True)
 class Soaked:
-    """wrong: pictures that differ from those drawn alone. astray: requests that failed or came though they should not."""
+    """wrong: pictures that differ from those drawn alone. astray: requests that failed or came though they should not.
+    turned_away: requests that waited where an engine ended, and were told so."""
 
     seconds: float
     requests: int
@@ -62,7 +70,9 @@ class Soaked:
     astray: int
     aborted: int
     corrupt: int
+    turned_away: int
     splits: int
+    restarts: int
     rss_early: int
     rss_late: int
     """Bytes: after a sixth of the time (minute 5 of 30), and at the end."""
@@ -79,16 +89,15 @@ class Asked:
 def soak(folder: Path, seconds: float, *, seed: int = 0, tell: Callable[[str], object] = lambda line: None) -> Soaked:
     """`folder`: a base model of the family sd. The same seed sends the same requests; which meet is left to time."""
     world = _World(folder, seed)
-    began, sent, pictures, wrong, astray, aborted, corrupt = time.monotonic(), 0, 0, 0, 0, 0, 0
+    began, sent, pictures, wrong, fates = time.monotonic(), 0, 0, 0, Counter[Fate]()
     early = late = 0
     try:
         while (spent := time.monotonic() - began) < seconds or not sent:
             asked = [world.ask() for _ in range(ROUND)]
+            ended = world.ends()
             for each in asked:
-                drawn, expected = _outcome(each)
-                astray += not expected
-                aborted += each.abort
-                corrupt += each.corrupt
+                drawn, fate = _outcome(each, ended)
+                fates[fate] += 1
                 if drawn:
                     right = [world.alone(each.draw, index, sizes) for index, sizes in enumerate(drawn.steps)]
                     pictures += len(right)
@@ -96,30 +105,43 @@ def soak(folder: Path, seconds: float, *, seed: int = 0, tell: Callable[[str], o
             sent += ROUND
             if sent % (50 * ROUND) == 0:
                 left = max(0, seconds - spent) / 60
-                tell(f"soak: {pictures} pictures, {wrong} wrong, {astray} astray, about {left:.0f} min left")
+                tell(f"soak: {pictures} pictures, {wrong} wrong, {fates['astray']} astray, about {left:.0f} min left")
             late = psutil.Process().memory_info().rss
             if spent <= seconds / 6 or not early:
                 early = late
-        splits = world.engine.figures().splits
     finally:
-        world.engine.close()
+        world.end()
     return Soaked(
-        time.monotonic() - began, sent, pictures, wrong, astray, aborted, corrupt, splits, early, late
-    )  # fmt: skip
+        seconds=time.monotonic() - began,
+        requests=sent,
+        pictures=pictures,
+        wrong=wrong,
+        astray=fates["astray"],
+        aborted=fates["aborted"],
+        corrupt=fates["damaged"],
+        turned_away=fates["turned away"],
+        splits=world.splits,
+        restarts=world.restarts,
+        rss_early=early,
+        rss_late=late,
+    )
 
 
-def _outcome(asked: Asked) -> tuple[Drawn | None, bool]:
-    """(what was drawn or None, whether that was to be expected)"""
+def _outcome(asked: Asked, ended: bool) -> tuple[Drawn | None, Fate]:
+    """(what was drawn or None, what became of the request)"""
     try:
-        return asked.ticket.result(600), not asked.corrupt
+        drawn = asked.ticket.result(600)
     except CancelledError:
-        return None, asked.abort
+        return None, "aborted" if asked.abort else "astray"
     except AdapterCorrupt as error:
-        return None, asked.corrupt and "@" in error.message
-    except OutOfMemory:
-        return None, asked.draw.batch_size is not None  # which cannot be split
+        return None, "damaged" if asked.corrupt and "@" in error.message else "astray"
+    except Draining:
+        return None, "turned away" if ended else "astray"
+    except OutOfMemory:  # a pinned size cannot be split
+        return None, "astray" if asked.draw.batch_size is None else "no memory"
     except Exception:
-        return None, False
+        return None, "astray"
+    return (None, "astray") if asked.corrupt else (drawn, "drawn")
 
 
 class _World:
@@ -129,7 +151,8 @@ class _World:
         self._adapters = _adapters(folder, seed)
         self._reference = Served(load("sd", folder, device="cpu"), slots=1, rank=RANK)
         self._large_calls = 0
-        self.engine = Engine(self._load, slots=SLOTS, slot_rank=RANK, waiting=2 * ROUND)
+        self.splits = self.restarts = 0
+        self.engine = self._begin()
         self.alone = lru_cache(REMEMBERED)(self._alone)
 
     def ask(self) -> Asked:
@@ -155,6 +178,22 @@ class _World:
         if abort:
             ticket.abort() if chance.random() < 0.5 else _after_a_step(ticket)
         return Asked(draw, ticket, abort, corrupt)
+
+    def _begin(self) -> Engine:
+        return Engine(self._load, slots=SLOTS, slot_rank=RANK, waiting=2 * ROUND)
+
+    def end(self) -> None:
+        self.engine.close()
+        self.splits += self.engine.figures().splits
+
+    def ends(self) -> bool:
+        """Whether the engine ended here, with everything that waited for it."""
+        if self._chance.random() >= ENDS:
+            return False
+        self.end()
+        self.engine = self._begin()
+        self.restarts += 1
+        return True
 
     def _worn(self, corrupt: bool) -> tuple[Worn, ...]:
         if corrupt:

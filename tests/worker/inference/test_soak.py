@@ -5,7 +5,9 @@ from pathlib import Path
 from benchmarks.inference.soak import soak
 
 
-def test_random_traffic_with_aborts_damage_and_want_of_memory_draws_no_wrong_picture(sd_folder: Path) -> None:
-    done = soak(sd_folder, seconds=5)
+def test_random_traffic_with_aborts_damage_want_of_memory_and_engines_that_end_draws_no_wrong_picture(
+    sd_folder: Path,
+) -> None:
+    done = soak(sd_folder, seconds=60)
     assert (done.wrong, done.astray) == (0, 0)
-    assert min(done.pictures, done.aborted, done.corrupt, done.splits) > 0
+    assert min(done.pictures, done.aborted, done.corrupt, done.splits, done.restarts, done.turned_away) > 0
