@@ -17,7 +17,7 @@ import platform
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,7 @@ def main(words: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(words)
     diffusers_logging.set_verbosity_error()  # each adapter without text-encoder layers would be a warning
     warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"parts": {}}
+    results: list[Row] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     with tempfile.TemporaryDirectory(prefix="strop-bench-") as folder:
         parts = _parts(Path(folder), chosen.device, quick=chosen.quick)
         for name, part in parts.items():
@@ -56,13 +56,14 @@ def main(words: Sequence[str] | None = None) -> None:
                 made = part()
                 print("\n" + "\n".join(table(made)) + "\n", flush=True)
                 if not chosen.quick:
-                    results["parts"][name] = machine() | {"seconds": round(time.monotonic() - began)}
-                    kept = [each for each in results.get("rows", []) if each["part"] != name]
-                    results["rows"] = kept + [{"part": name} | each for each in made]
+                    run = machine() | {"seconds": round(time.monotonic() - began)}
+                    results = [each for each in results if each["part"] != name]
+                    results += [{"part": name, **each, "run": run} for each in made]
                     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def machine() -> Row:
+    """What a part ran on, and what it was doing."""
     return {
         "date": time.strftime("%Y-%m-%d"),
         "processor": platform.machine(),
@@ -76,32 +77,41 @@ def _parts(folder: Path, device: str, *, quick: bool) -> dict[str, Callable[[], 
     turns = 1 if quick else 7
 
     def the_traffic() -> list[Row]:
-        home = folder / "traffic"
-        home.mkdir()
-        return traffic.rows(places.small(folder, adapters=traffic.ADAPTERS, device=device), home, turns)
+        made = []
+        for place in (places.small, *((places.sd15,) if device != "cpu" else ())):
+            home = folder / f"traffic-{place.__name__}"
+            home.mkdir()
+            made += traffic.rows(place(folder, adapters=traffic.ADAPTERS, device=device), home, turns)
+        return made
+
+    def large(name: str, targets: Sequence[str]) -> Iterator[places.Place]:
+        """A CPU takes seconds for one call of SD1.5's, minutes with convolutions, and has no room for SDXL's."""
+        if device != "cpu":
+            for place in (places.sd15, places.sdxl):
+                yield place(folder, adapters=8, targets=targets, device=device)
+        elif name == LINEAR and not quick:
+            yield places.sd15(folder, adapters=8, targets=targets, device=device)
 
     def the_calls() -> list[Row]:
-        made = []
+        made, fast = [], device != "cpu"
         for name, targets in _kinds(quick):
             small = places.small(folder, adapters=traffic.ADAPTERS, targets=targets, device=device)
             made += calls.rows(
                 small, name, steps=places.STEPS, guidance=places.GUIDANCE, turns=turns, goals=(0.75, 1.25)
             )
-            if not quick and (
-                name == LINEAR or device != "cpu"
-            ):  # one step without guidance: there a batch takes seconds
-                large = places.sd15(folder, adapters=8, targets=targets, device=device)
-                made += calls.rows(large, name, steps=1, guidance=1.0, turns=3, goals=(0.9, 1.05))
+            for place in large(name, targets):  # on a CPU one step without guidance
+                steps, guidance = (places.STEPS, places.GUIDANCE) if fast else (1, 1.0)
+                made += calls.rows(
+                    place, name, steps=steps, guidance=guidance, turns=turns if fast else 3, goals=(0.9, 1.05)
+                )
         return made
 
     def the_loading() -> list[Row]:
         made = []
         for name, targets in _kinds(quick):
             small = places.small(folder, adapters=traffic.ADAPTERS, targets=targets, device=device)
-            made += loading.rows(small, name, folder, turns)
-            if not quick and (name == LINEAR or device != "cpu"):
-                large = places.sd15(folder, adapters=8, targets=targets, device=device)
-                made += loading.rows(large, name, folder, turns)
+            for place in (small, *large(name, targets)):
+                made += loading.rows(place, name, folder, turns)
         return made
 
     def the_soak() -> list[Row]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic, perf_counter
 from typing import Any
 
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.queue.statistics import ratio
@@ -21,11 +22,18 @@ def contest(what: str, contenders: Mapping[str, Run], turns: int) -> Seconds:
         for name, run in contenders.items():
             before = perf_counter()
             run()
+            finished()
             if turn:
                 seconds[name].append(perf_counter() - before)
         left = (monotonic() - began) / (turn + 1) * (turns - turn)
         print(f"{what}: turn {turn} of {turns}, about {left:.0f} s left", flush=True)
     return seconds
+
+
+def finished() -> None:
+    """Returns when the device has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 class Operations(TorchDispatchMode):
@@ -62,9 +70,12 @@ def _compared(above: list[float], below: list[float]) -> dict[str, Any]:
 
 
 def row(name: str, place: Any, compared: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """One line of the results. `goal`: (at least | at most, number), or None where the figure is reported only."""
+    """One line of the results. `ops`, `nfe`: (ours, theirs), None where there is none to count.
+
+    `goal`: (at least | at most, number), or None where the figure is reported only.
+    """
     goal = more.pop("goal", None)
-    line = {"name": name, "device": place.device, "model": place.model, **compared, **more}
+    line = {"name": name, "device": place.device, "model": place.model, **compared, "ops": None, "nfe": None, **more}
     if goal is None:
         return line
     bound, value = goal

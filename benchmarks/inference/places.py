@@ -5,11 +5,18 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from benchmarks.step import shapes
 from service.domain.catalogue import BaseModelEntry
@@ -40,7 +47,9 @@ class Place:
 
     def family(self) -> PipelineFamily:
         """A fresh one, as it was loaded: nothing of ours in the denoiser."""
-        family = load("sd", self.folder, device=self.device, dtype="fp32", resolution=self.entry.resolution)
+        family = load(
+            self.entry.family, self.folder, device=self.device, dtype="fp32", resolution=self.entry.resolution
+        )
         assert isinstance(family, PipelineFamily)
         return family
 
@@ -60,16 +69,12 @@ def sd15(folder: Path, *, adapters: int, targets: Sequence[str] = LINEAR, device
     made = folder / "sd15"
     if not made.exists():
         torch.manual_seed(0)
-        text = CLIPTextConfig(
-            vocab_size=200, hidden_size=768, intermediate_size=3072, num_hidden_layers=2, num_attention_heads=12,
-            max_position_embeddings=tiny.LENGTH, bos_token_id=0, eos_token_id=1, pad_token_id=1,
-        )  # fmt: skip
         StableDiffusionPipeline(
             vae=AutoencoderKL(**shapes.VAE),
-            text_encoder=CLIPTextModel(text),
+            text_encoder=CLIPTextModel(_text(768, 12)),
             tokenizer=tiny.tokenizer(folder / "tokenizer"),
             unet=UNet2DConditionModel(**shapes.SD15_UNET),
-            scheduler=DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, steps_offset=1),
+            scheduler=_scheduler(),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
@@ -77,6 +82,36 @@ def sd15(folder: Path, *, adapters: int, targets: Sequence[str] = LINEAR, device
     pixels = 256 if device == "cpu" else 512
     model = f"sd15-shaped, {pixels} px, random weights"
     return _place(model, made, pixels, folder, adapters, targets, device, spread=0.1)
+
+
+def sdxl(
+    folder: Path, *, adapters: int, targets: Sequence[str] = LINEAR, device: str = "cuda", unet: Any = shapes.SDXL_UNET
+) -> Place:
+    """As `sd15`, in SDXL's dimensions, at its 1024 px: for a GPU. `unet`: a smaller one to try this on."""
+    made = folder / "sdxl"
+    if not made.exists():
+        torch.manual_seed(0)
+        StableDiffusionXLPipeline(
+            vae=AutoencoderKL(**shapes.VAE),
+            text_encoder=CLIPTextModel(_text(768, 12)),
+            text_encoder_2=CLIPTextModelWithProjection(_text(1280, 20)),
+            tokenizer=tiny.tokenizer(folder / "tokenizer"),
+            tokenizer_2=tiny.tokenizer(folder / "tokenizer_2"),
+            unet=UNet2DConditionModel(**unet),
+            scheduler=_scheduler(),
+        ).save_pretrained(made)
+    return _place("sdxl-shaped, 1024 px, random weights", made, 1024, folder, adapters, targets, device, spread=0.1)
+
+
+def _text(width: int, heads: int) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=200, hidden_size=width, intermediate_size=4 * width, num_hidden_layers=2, num_attention_heads=heads,
+        projection_dim=width, max_position_embeddings=tiny.LENGTH, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+    )  # fmt: skip
+
+
+def _scheduler() -> DDIMScheduler:
+    return DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, steps_offset=1)
 
 
 def _place(  # noqa: PLR0917 — what a place is
@@ -92,7 +127,7 @@ def _place(  # noqa: PLR0917 — what a place is
 ) -> Place:
     """`spread`: the standard deviation of the adapters' weights, so large that `calls.Pair.check` sees each adapter."""
     entry = BaseModelEntry(
-        name="b", source=str(base), family="sd", resolution=resolution,
+        name="b", source=str(base), family="sdxl" if (base / "text_encoder_2").exists() else "sd", resolution=resolution,
         num_inference_steps=STEPS, guidance_scale=GUIDANCE,
     )  # fmt: skip
     place = Place(model, device, base, entry, ())
