@@ -93,21 +93,24 @@ def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Respo
 
 
 def install(app: FastAPI, statuses: Statuses | None = None, respond: Respond = respond) -> None:
-    """Answer every error that an endpoint of `app` raises with a problem. `statuses` adds classes of the app's own."""
+    """Answer every error that an endpoint of `app` raises with a problem. `statuses` adds classes of the app's own.
+
+    The handlers are async so that a refusal waits for no thread.
+    """
     table = {**STATUSES, **(statuses or {})}
 
-    def strop_error(request: Request, error: Exception) -> Response:
+    async def strop_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, StropError)
         return from_error(error, request_id(request), table, respond)
 
-    def plain(request: Request, error: Exception) -> Response:
+    async def plain(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if isinstance(error.__cause__, StropError):  # FastAPI wraps what is raised while it reads a body
             return from_error(error.__cause__, request_id(request), table, respond)
         code, title = PLAIN.get(error.status_code, ("http_error", "The request was refused."))
         return respond(_problem(error.status_code, code, title, title, request_id(request)), error.headers)
 
-    def unfit(request: Request, error: Exception) -> Response:
+    async def unfit(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         wrong = InvalidRequest(errors=fields.of_parameters(error.errors()))
         return from_error(wrong, request_id(request), table, respond)

@@ -98,17 +98,17 @@ class Drawings:
         live = self._mine(principal, id)
         return self._now(live) if live else self._stored(principal, id)
 
-    def cancel(self, principal: Principal, id: str, patience: float = 3 * BEAT_SECONDS) -> Drawing:
-        """Let no step more be taken for it; one that has ended stays as it is. Raises as `get`."""
+    def cancel(self, principal: Principal, id: str) -> Drawing:
+        """Let no step more be taken for it; one that has ended stays as it is. Raises as `get`.
+
+        The record of one that another process draws is as it was: that one hears of it at its next beat, and `get` tells.
+        """
         if live := self._mine(principal, id):
             self._cancel(live)
             return self._now(live)
         record = self._stored(principal, id)
         if record.status not in ENDED:
             self._files.put(principal.tenant, f"{id}.cancel", b"")
-            until = self._clock() + timedelta(seconds=patience)
-            while record.status not in ENDED and self._clock() < until and not self._stop.wait(self._beat / 8):
-                record = self._stored(principal, id)
         return record
 
     def close(self) -> None:

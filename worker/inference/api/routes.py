@@ -1,5 +1,6 @@
 """The routes: each translates, calls once, and translates back."""
 
+import asyncio
 import re
 from typing import Annotated, TypeAlias
 
@@ -16,13 +17,15 @@ from worker.inference.api.encode import MEDIA_TYPES
 from worker.inference.api.endpoint import Endpoint
 from worker.inference.api.giving import FILES
 from worker.inference.api.images import Begun
-from worker.inference.api.later import ENDED
+from worker.inference.api.later import BEAT_SECONDS, ENDED
 from worker.inference.api.metrics import CONTENT_TYPE
 from worker.inference.api.shapes import ImageRequest
 from worker.inference.engine.requests import Watch
 
 REQUESTS = "/v1/images/requests/"
 POLL_SECONDS = "2"
+CANCEL_SECONDS = 3 * BEAT_SECONDS
+"""For which a cancel is held back until the process that draws has heard of it."""
 CLIENT_GONE = 499
 """Nobody reads this status; logs of proxies use it so."""
 _PICTURE = re.compile(r"picture_[0-9a-z]{26}\.(png|jpeg|webp)")
@@ -31,12 +34,12 @@ _DRAWING = re.compile(r"drawing_[0-9a-z]{26}")
 routes = APIRouter(route_class=StrictRoute)
 
 
-def _endpoint(request: Request) -> Endpoint:
+async def _endpoint(request: Request) -> Endpoint:
     endpoint: Endpoint = request.app.state.endpoint
     return endpoint
 
 
-def _principal(request: Request) -> Principal:
+async def _principal(request: Request) -> Principal:
     principal: Principal = request.state.principal
     return principal
 
@@ -86,9 +89,14 @@ def get_request(id: Id, ask: Ask, asker: Asker) -> Response:
 
 
 @routes.delete(REQUESTS + "{id}", response_model=Drawing)
-def cancel_request(id: Id, ask: Ask, asker: Asker) -> Response:
+async def cancel_request(id: Id, ask: Ask, asker: Asker) -> Response:
     """Give up an asynchronous request: no step begins after the one that runs. One that has ended stays as it is."""
-    return _drawing(ask.drawings.cancel(asker, _known(id)), 200)
+    drawing = await run_in_threadpool(ask.drawings.cancel, asker, _known(id))
+    until = asyncio.get_running_loop().time() + CANCEL_SECONDS
+    while drawing.status not in ENDED and asyncio.get_running_loop().time() < until:
+        await asyncio.sleep(BEAT_SECONDS / 8)  # it holds no thread meanwhile
+        drawing = await run_in_threadpool(ask.drawings.get, asker, drawing.id)
+    return _drawing(drawing, 200)
 
 
 @routes.head(FILES + "{name}", include_in_schema=False)
@@ -119,14 +127,14 @@ def get_model(name: Annotated[str, Path(max_length=256)], ask: Ask, asker: Asker
 
 
 @routes.get("/healthz")
-def alive(ask: Ask) -> dict[str, str]:
-    """The process answers, and its engine is not at a standstill that only a new process ends."""
+async def alive(ask: Ask) -> dict[str, str]:
+    """The process answers, and its engine is not at a standstill that only a new process ends. Waits for no thread."""
     ask.health.check_alive()
     return {"status": "ok"}
 
 
 @routes.get("/readyz")
-def ready(ask: Ask) -> dict[str, str]:
+async def ready(ask: Ask) -> dict[str, str]:
     """Requests are taken and drawn. The database may be away: what was resolved is served on."""
     ask.health.check_ready()
     return {"status": "ok"}

@@ -5,6 +5,7 @@ import queue
 import secrets
 import threading
 from collections import OrderedDict
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -18,8 +19,6 @@ from worker.inference.receipts.bench import Bench
 
 WAITING = 8
 REMEMBERED = 64
-LONGEST_WAIT = 30
-"""Seconds for which an answer is held back for news."""
 
 log = logging.getLogger(__name__)
 Status = Literal["queued", "in_progress", "completed", "failed"]
@@ -27,7 +26,7 @@ Status = Literal["queued", "in_progress", "completed", "failed"]
 
 @dataclass(slots=True, eq=False)
 class Asked:
-    """`ended` is set once `receipt` or `error` is."""
+    """`ended` is done once `receipt` or `error` is there."""
 
     id: str
     subject: Subject
@@ -36,19 +35,14 @@ class Asked:
     progress: float = 0.0
     receipt: Receipt | None = None
     error: StropError | None = None
-    ended: threading.Event = field(default_factory=threading.Event)
+    ended: "Future[None]" = field(default_factory=Future)
 
     def hear(self, share: float) -> None:
         self.progress = share
 
     def fail(self, error: StropError) -> None:
         self.error, self.status = error, "failed"
-        self.ended.set()
-
-    def wait(self, seconds: float) -> "Asked":
-        """Until it has ended, at most so long."""
-        self.ended.wait(min(seconds, LONGEST_WAIT))
-        return self
+        self.ended.set_result(None)
 
 
 class Desk:
@@ -70,7 +64,7 @@ class Desk:
             if self._closing:
                 raise Draining
             for asked in self._known.values():
-                if asked.subject == subject and not asked.ended.is_set():
+                if asked.subject == subject and not asked.ended.done():
                     return asked
             if self._queue.qsize() >= WAITING:
                 raise QueueFull("As many receipts wait to be measured as may wait.", retry_after=60)
@@ -105,7 +99,7 @@ class Desk:
             try:
                 asked.receipt = self._bench.measure(asked.subject, asked.hear)
                 asked.status = "completed"
-                asked.ended.set()
+                asked.ended.set_result(None)
             except StropError as error:
                 asked.fail(error)
             except Exception:

@@ -4,11 +4,13 @@ It takes from seconds to many minutes: it is asked for (202), and followed at GE
 not signed: a receipt that is to last is asked for, signed and stored by the steward.
 """
 
+import asyncio
 import re
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from service.domain.principals import Principal
 from service.domain.receipts import MAX_PICTURES, MAX_PROMPTS, Receipt
@@ -17,6 +19,9 @@ from service.operations.receipts import Receipts
 from service.wire.bodies import StrictRoute
 from service.wire.moments import Moment
 from worker.inference.receipts.desk import Asked, Desk, Status
+
+LONGEST_WAIT = 30
+"""Seconds for which an answer is held back for news."""
 
 routes = APIRouter(route_class=StrictRoute)
 
@@ -71,22 +76,22 @@ class Measurement(BaseModel):
         )  # fmt: skip
 
 
-def _desk(request: Request) -> Desk:
+async def _desk(request: Request) -> Desk:
     desk: Desk = request.app.state.receipts
     return desk
 
 
-def _subjects(request: Request) -> Receipts:
+async def _subjects(request: Request) -> Receipts:
     subjects: Receipts = request.app.state.receipt_subjects
     return subjects
 
 
-def _principal(request: Request) -> Principal:
+async def _principal(request: Request) -> Principal:
     principal: Principal = request.state.principal
     return principal
 
 
-def _wait(
+async def _wait(
     prefer: Annotated[
         str | None, Header(description="wait=SECONDS (RFC 7240): hold the answer back for news, 30 s at most.")
     ] = None,
@@ -108,17 +113,25 @@ def install(app: FastAPI, desk: Desk, subjects: Receipts) -> None:
 
 
 @routes.post("/v1/receipts", status_code=202)
-def ask(
+async def ask(
     *, body: ReceiptRequest, desk: At, subjects: Subjects, asker: Asker, wait: Wait, response: Response
 ) -> Measurement:
     """Have an adapter measured beside its base. 202; 200 where it was done within `Prefer: wait=SECONDS`."""
-    asked = desk.ask(subjects.subject(asker, body.adapter, body.prompts, body.seeds)).wait(wait)
-    response.status_code = 200 if asked.ended.is_set() else 202
+    subject = await run_in_threadpool(subjects.subject, asker, body.adapter, body.prompts, body.seeds)
+    asked = await _news(desk.ask(subject), wait)
+    response.status_code = 200 if asked.ended.done() else 202
     response.headers["Location"] = f"/v1/receipts/{asked.id}"
     return Measurement.of(asked)
 
 
 @routes.get("/v1/receipts/{id}")
-def follow(id: Annotated[str, Path(max_length=64)], desk: At, asker: Asker, wait: Wait) -> Measurement:
+async def follow(id: Annotated[str, Path(max_length=64)], desk: At, asker: Asker, wait: Wait) -> Measurement:
     """How far a measurement is. The process that measures remembers it, until 64 others have come or it ends."""
-    return Measurement.of(desk.get(asker, id).wait(wait))
+    return Measurement.of(await _news(desk.get(asker, id), wait))
+
+
+async def _news(asked: Asked, seconds: int) -> Asked:
+    """Waits until it has ended, at most so long, and holds no thread: there are few, and every route needs them."""
+    if seconds:
+        await asyncio.wait({asyncio.wrap_future(asked.ended)}, timeout=min(seconds, LONGEST_WAIT))
+    return asked
