@@ -146,6 +146,13 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds without a step, while requests wait or run, after which the inference endpoint is not ready.",
     )
+    drain_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        le=600,
+        description="Seconds after SIGTERM for which the inference endpoint still answers, and takes nothing new, before its port "
+        "closes: as long as a load balancer needs to see /readyz fail.",
+    )
     safety_checker: str = Field(
         default="",
         pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$",

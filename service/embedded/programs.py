@@ -10,6 +10,8 @@ from service.settings import Settings
 
 INFERENCE = "worker.inference.app:create_app"
 EVERYWHERE = ("0.0.0.0", "::")
+NO_BALANCER = {"STROP_DRAIN_SECONDS": "0"}
+"""Nobody stands before the endpoint who would have to see it drain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +30,24 @@ def programs(settings: Settings, broker_socket: Path) -> tuple[Program, ...]:
     return (
         Program("broker", _broker(broker_socket), 10),
         Program("gateway", (*serve, "--port", str(settings.port), "service.app:create_app"), 10),
-        Program("steward", (sys.executable, "-m", "service.manage", "steward"), 10, _inference_url(settings)),
+        Program("steward", (sys.executable, "-m", "service.manage", "steward"), 10, _of_the_steward(settings)),
         Program(
             "worker",
             (sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--loglevel", settings.log_level),
             30,
         ),
-        Program("inference", (*serve, *patience, "--port", str(settings.inference_port), INFERENCE), 30),
+        Program("inference", (*serve, *patience, "--port", str(settings.inference_port), INFERENCE), 30, NO_BALANCER),
     )
 
 
-def _inference_url(settings: Settings) -> dict[str, str]:
-    """Where the steward asks for receipts: where the endpoint listens, whatever address callers are told."""
+def _of_the_steward(settings: Settings) -> dict[str, str]:
+    """Where it asks for receipts: where the endpoint listens, whatever address callers are told. And what it signs them with:
+    no other process is told where that key is.
+    """
     host = "127.0.0.1" if settings.host in EVERYWHERE else settings.host
-    return {"STROP_INFERENCE_URL": f"http://{f'[{host}]' if ':' in host else host}:{settings.inference_port}"}
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.inference_port}"
+    key = settings.signing_key_file
+    return {"STROP_INFERENCE_URL": url, **({"STROP_SIGNING_KEY_FILE": str(key)} if key else {})}
 
 
 def _broker(socket: Path) -> tuple[str, ...]:

@@ -55,11 +55,12 @@ def up(settings: Settings) -> Never:
         "STROP_BROKER_URL": f"redis+socket://{broker}?virtual_host=0",
         "STROP_CATALOGUE": str(settings.catalogue.absolute()),
         "STROP_API_KEY": _key(settings, state),
-        "STROP_SIGNING_KEY_FILE": str(_signing_key(settings, state)),
         "OMP_NUM_THREADS": str(settings.threads),
     }
+    os.environ.pop("STROP_SIGNING_KEY_FILE", None)  # the steward's alone
+    signing = settings.model_copy(update={"signing_key_file": _signing_key(settings, state)})
     file = state / "supervisord.conf"
-    file.write_text(_configuration(state, programs(settings, broker)))
+    file.write_text(_configuration(state, programs(signing, broker)))
     record.write(pids / "supervisor.json")
     print(
         f"strop: gateway http://{settings.host}:{settings.port}, inference http://{settings.host}:{settings.inference_port}"

@@ -182,7 +182,7 @@ class TestPods:
     def test_the_worker_has_time_to_hand_its_job_back(self, manifests: list[Manifest]) -> None:
         patience = {part: pod.get("terminationGracePeriodSeconds", 30) for part, pod in pods(manifests)}
         assert patience["worker"] >= 40
-        assert patience["inference"] >= 5 + 90 + 10  # its preStop, uvicorn's patience, the engine's
+        assert patience["inference"] >= 5 + 5 + 90 + 10  # its preStop, its draining, uvicorn's patience, the engine's
 
     def test_gpus_are_limits_of_worker_and_inference(self) -> None:
         bound = {part: pod["containers"][0]["resources"]["limits"] for part, pod in pods(rendered("gpu"))}

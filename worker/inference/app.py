@@ -35,6 +35,7 @@ from worker.inference.api.images import Images
 from worker.inference.api.later import Drawings
 from worker.inference.api.metrics import Metrics
 from worker.inference.api.routes import routes
+from worker.inference.api.stopping import drained_first
 from worker.inference.engine.engine import Engine
 from worker.inference.receipts import routes as receipts
 from worker.inference.receipts.bench import Bench
@@ -91,9 +92,13 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
     judging = Judging(known, cache, chosen.device)
     desk = Desk(Bench(engine, known, adapters.fetch, judging, clock))
 
+    def refuse() -> None:
+        desk.close()
+        endpoint.refuse()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with deletions.running():
+        with deletions.running(), drained_first(refuse, chosen.drain_seconds):
             yield
             desk.close()
             await run_in_threadpool(endpoint.close)

@@ -76,6 +76,8 @@ def test_a_crash_of_the_supervisor_is_cleared_by_the_next_start_and_a_stop_leave
 
     assert (up.state / "signing-key.pem").stat().st_mode & 0o777 == 0o600
     eventually(up.keys, READY_SECONDS)
+    told = {name for name, pid in before.items() if "STROP_SIGNING_KEY_FILE" in psutil.Process(pid).environ()}
+    assert told == {"steward"}
 
     psutil.Process(before["gateway"]).kill()
     eventually(lambda: up.recorded()["gateway"] != before["gateway"], READY_SECONDS)

@@ -1,4 +1,4 @@
-"""The real process: SIGTERM while it draws. What it has taken comes out whole, and nothing new goes in."""
+"""The real process: SIGTERM while it draws. What it has taken comes out whole, and who asks for more is told so."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def test_what_was_taken_is_finished_and_nothing_new_is_taken(settings: Settings,
         remedy="see its log",
         seconds=60,
         cwd=ROOT,
-        env={**os.environ, "STROP_WARM_BASES": "tiny"},
+        env={**os.environ, "STROP_WARM_BASES": "tiny", "STROP_DRAIN_SECONDS": "600"},
     )
     body = {**GOOD, "num_inference_steps": STEPS}
     client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
@@ -44,6 +44,12 @@ def test_what_was_taken_is_finished_and_nothing_new_is_taken(settings: Settings,
         later = client.post(GENERATIONS, json={**body, "background": True}).json()
         eventually(lambda: "strop_requests_running 2.0" in client.get("/metrics").text)
         started.send_signal(signal.SIGTERM)
+        eventually(lambda: client.get("/readyz").status_code == 503)
+        for told in (client.get("/readyz"), client.post(GENERATIONS, json=body)):
+            assert (told.status_code, told.json()["code"]) == (503, "draining")
+            assert int(told.headers["Retry-After"]) >= 1
+        assert client.get("/healthz").status_code == 200
+        started.send_signal(signal.SIGTERM)  # the second one does not wait
         eventually(lambda: not answers(port))
         assert not drawn.done()
         answer = drawn.result().json()

@@ -28,6 +28,11 @@ class Endpoint:
     metrics: Metrics
     url: str | None = None
 
+    def refuse(self) -> None:
+        """Take no more, and say so; what was taken is drawn. Returns at once."""
+        self.health.draining = True
+        self.engine.drain(0)
+
     def close(self) -> None:
         """Take no more, and finish what was taken, asynchronous requests too: what waits for DRAIN_SECONDS at most, what has
         begun to its end. Their answers are in the store then.

@@ -3,7 +3,8 @@
 Ready: the engine takes requests, the base models that the operator named are warm, and while requests wait or run a step
 was taken within `stuck_seconds`. A hanging device is seen so, and the load balancer sends requests elsewhere. Loading a
 base model takes no steps either: name it in STROP_WARM_BASES, or let `stuck_seconds` cover it.
-Alive: the engine's loop runs, and has not been at a standstill for `lost_seconds`, when only a new process helps.
+Alive: the engine's loop runs, and has not been at a standstill for `lost_seconds`, when only a new process helps. While
+the endpoint drains it is not ready, and alive: its loop may have come to its end.
 """
 
 import logging
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import StropError, Unavailable
 from worker.inference.engine.engine import Engine
-from worker.inference.engine.requests import Draw
+from worker.inference.engine.requests import Draining, Draw
 
 RETRY_SECONDS = 30.0
 HOUSE = "house"
@@ -74,15 +75,18 @@ class Health:
     def __init__(self, engine: Engine, warm_up: WarmUp, stuck_seconds: float, lost_seconds: float) -> None:
         self._engine, self._warm_up = engine, warm_up
         self._stuck_seconds, self._lost_seconds = stuck_seconds, lost_seconds
+        self.draining = False
 
     def check_alive(self) -> None:
         """Raises NotReady or Stuck where only a new process helps."""
-        if not self._engine.alive:
+        if not self._engine.alive and not self.draining:
             raise NotReady("The engine takes no requests.")
         self._check_steps(self._lost_seconds)
 
     def check_ready(self) -> None:
-        """Raises NotReady or Stuck."""
+        """Raises Draining, NotReady or Stuck."""
+        if self.draining:
+            raise Draining
         if not self._engine.alive:
             raise NotReady("The engine takes no requests.")
         self._check_steps(self._stuck_seconds)
