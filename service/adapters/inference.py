@@ -8,18 +8,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from pydantic import ValidationError
 
 from service.domain.errors import StropError, Unavailable
-from service.domain.receipts import Receipt
+from service.domain.receipts import NotNow, Receipt
 
 LONGEST_SECONDS = 3600.0
 """Of one measurement."""
 WAIT_SECONDS = 10
 """How long the endpoint is asked to hold an answer back for news (RFC 7240, wait)."""
 PATIENCE = 30.0
+RETRY_AFTER, LONGEST_RETRY_AFTER = 30, 3600
+"""Seconds, where the endpoint says that it cannot now: unless it says when, and at most."""
+
+NOT_NOW = ("draining", "queue_full", "unavailable")
+"""Codes of measurements that failed, and not because of the adapter."""
 
 
 class NotMeasured(StropError):
@@ -46,17 +52,27 @@ class Endpoint:
             while answer["status"] in ("queued", "in_progress"):
                 still()
                 if time.monotonic() >= until:
-                    raise NotMeasured(f"it took more than {self._longest:.0f} s")
+                    took = f"it took more than {self._longest:.0f} s"
+                    raise NotNow(took) if answer["status"] == "queued" else NotMeasured(took)
                 began = time.monotonic()
-                answer = _answered(client.get(f"/v1/receipts/{answer['id']}"))
+                answer = self._news(client, answer["id"])
                 if time.monotonic() - began < 1.0 and answer["status"] != "completed":
                     time.sleep(1.0)  # an endpoint that does not hold answers back is not asked in a tight loop
         if answer["status"] != "completed":
-            raise NotMeasured(str((answer.get("error") or {}).get("message") or "the measurement failed"))
+            error = answer.get("error") or {}
+            why = str(error.get("message") or "the measurement failed")
+            raise NotNow(why, retry_after=RETRY_AFTER) if error.get("code") in NOT_NOW else NotMeasured(why)
         try:
-            return Receipt.model_validate(answer["receipt"])
-        except ValidationError as error:
-            raise NotMeasured(f"what the endpoint says is no receipt: {error.errors()[0]['msg']}") from error
+            return Receipt.model_validate(answer.get("receipt"))
+        except ValidationError as wrong:
+            raise NotMeasured(f"what the endpoint says is no receipt: {wrong.errors()[0]['msg']}") from wrong
+
+    def _news(self, client: httpx.Client, id: str) -> dict[str, Any]:
+        """Raises NotNow where the endpoint was started anew since it was asked, and knows of nothing."""
+        response = client.get(f"/v1/receipts/{quote(id, safe='')}")
+        if response.status_code == httpx.codes.NOT_FOUND:
+            raise NotNow("the inference endpoint has forgotten what it was asked", retry_after=RETRY_AFTER)
+        return _answered(response)
 
     @contextmanager
     def _client(self) -> Iterator[httpx.Client]:
@@ -69,12 +85,26 @@ class Endpoint:
 
 
 def _answered(response: httpx.Response) -> dict[str, Any]:
+    """Raises NotNow, NotMeasured."""
     try:
         body = response.json()
     except ValueError:
         body = None
-    if not isinstance(body, dict) or (response.is_success and "status" not in body):
-        raise NotMeasured(f"the inference endpoint answered {response.status_code}, and not as it should")
+    words = body if isinstance(body, dict) else {}
+    if response.status_code in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
+        raise NotNow(_said(response, words), retry_after=_retry_after(response))
     if not response.is_success:
-        raise NotMeasured(str(body.get("detail") or f"the inference endpoint answered {response.status_code}"))
-    return body
+        raise NotMeasured(_said(response, words))
+    if not (isinstance(words.get("status"), str) and isinstance(words.get("id"), str)):
+        raise NotMeasured(f"the inference endpoint answered {response.status_code}, and not as it should")
+    return words
+
+
+def _said(response: httpx.Response, words: dict[str, Any]) -> str:
+    return str(words.get("detail") or f"the inference endpoint answered {response.status_code}")
+
+
+def _retry_after(response: httpx.Response) -> int:
+    """Seconds, within bounds; a proxy may send a date (RFC 9110), which says no more than "later" here."""
+    told = response.headers.get("Retry-After", "")
+    return min(max(int(told), 1), LONGEST_RETRY_AFTER) if told.isdecimal() else RETRY_AFTER

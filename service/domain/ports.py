@@ -56,12 +56,16 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A receipt that a steward has asked for. `tries` is its fence: what is written in its name needs it still to be so."""
+    """A receipt that a steward has asked for. `tries` is its fence: what is written in its name needs it still to be so.
+
+    `spent`: tries that count, this one among them, since it was first asked for or an operator had it asked for again.
+    """
 
     tenant: TenantId
     name: str
     version: int
     tries: int
+    spent: int
 
     @property
     def reference(self) -> str:
@@ -203,19 +207,20 @@ class ReceiptWriter(ReceiptReader, Protocol):
         """A new version is to get a receipt."""
 
     def ask(self, tenant: TenantId, lease_seconds: float) -> Asked | None:
-        """Take the newest version whose receipt is due: its tries + 1, and nobody else takes it before the lease ends."""
+        """Take the newest version whose receipt is due: its tries and what is spent + 1, and nobody else takes it before
+        the lease ends."""
 
     def renew(self, asked: Asked, lease_seconds: float) -> None:
         """Raises FenceLost."""
 
-    def put_off(self, asked: Asked, error: str, wait_seconds: float | None) -> None:
-        """Note what went wrong, and when to try again; None: give it up. Raises FenceLost."""
+    def put_off(self, asked: Asked, error: str, wait_seconds: float | None, *, counts: bool = True) -> None:
+        """Note what went wrong, and when to try again; None: give it up. `counts`: this try is spent. Raises FenceLost."""
 
     def sign(self, asked: Asked, stored: StoredReceipt) -> None:
         """Write the rows that make the signed receipt exist, once and for all. Raises FenceLost."""
 
     def ask_again(self, tenant: TenantId, name: str | None = None, version: int | None = None) -> int:
-        """Let those that were given up be asked for from the start; returns how many."""
+        """Let those that were given up be asked for as if none of their tries counted; returns how many."""
 
     def publish_key(self, tenant: TenantId, key_id: str, public: bytes) -> None:
         """Keep a public key for ever. Publishing it again changes nothing."""
@@ -364,7 +369,10 @@ class Measurer(Protocol):
         """Whether it takes work now."""
 
     def measure(self, reference: str, still: Callable[[], None]) -> Receipt:
-        """Waits; `still` is called every few seconds meanwhile, and what it raises ends the wait. Raises StropError."""
+        """Waits; `still` is called every few seconds meanwhile, and what it raises ends the wait.
+
+        Raises NotNow where it cannot measure now and says nothing of the adapter; StropError.
+        """
 
 
 class Clock(Protocol):

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from service.domain.errors import Unavailable
 from service.domain.ids import Fence, JobId, TenantId
 
 FORMAT = 1
@@ -29,6 +30,12 @@ Ci95 = tuple[float, float]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Source = Literal["validation", "training", "request"]
+
+
+class NotNow(Unavailable):
+    """The inference endpoint cannot measure now: ask it again after `retry_after` seconds."""
+
+    code = "receipt_not_now"
 
 
 class Verdict(StrEnum):
@@ -227,7 +234,8 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReceiptRow:
-    """An adapter version's receipt, as the database knows it. `tries` is its fence: + 1 each time that it is asked for.
+    """An adapter version's receipt, as the database knows it. `tries` is its fence: + 1 each time that it is asked for, and
+    never otherwise; `spent` of them count.
 
     `file_fence` and `file_name` name the signed file among the artifacts of the job that made the adapter.
     """
@@ -237,6 +245,7 @@ class ReceiptRow:
     version: int
     job: JobId
     tries: int
+    spent: int
     is_asked_for: bool
     error: str | None
     """Why the last try brought none."""

@@ -101,7 +101,7 @@ def so_far(row: ReceiptRow) -> str:
     """In words: how far a receipt is that is not signed."""
     last = f" (the last try: {row.error})" if row.error else ""
     if row.stage is Stage.GIVEN_UP:
-        return f"it was given up after {row.tries} tries{last}"
+        return f"it was given up after {row.spent} tries{last}"
     return f"it is being measured{last}" if row.tries else "it has not been asked for yet"
 
 

@@ -1,7 +1,8 @@
 """The steward's side of receipts: have the inference endpoint measure what has no receipt yet, check what it says, sign it.
 
-One at a time, the newest version first. The row's `tries` is a fence: of two stewards that came to measure the same
-version, one after the other's lease was over, only the one that asked last can sign, and a receipt is signed once.
+One at a time, the newest version first. The row's `tries` is a fence that only ever grows: of two stewards that came to
+measure the same version, one after the other's lease was over, only the one that asked last can sign, and a receipt is
+signed once. Nothing that the endpoint says of what it measured is believed: `check` compares it with the database.
 """
 
 import hashlib
@@ -10,19 +11,22 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from service.domain import prompts as texts
 from service.domain.adapters import AdapterVersion
 from service.domain.errors import FenceLost, StropError
 from service.domain.ids import Fence
 from service.domain.ports import Asked, Database, Measurer, Signer, Store
-from service.domain.principals import LOCAL_TENANT
-from service.domain.receipts import Receipt, SignedReceipt, StoredReceipt, statement
+from service.domain.principals import LOCAL_TENANT, Principal
+from service.domain.receipts import NotNow, Receipt, SignedReceipt, StoredReceipt, statement
 from service.operations import stowing
+from service.operations.receipts import Receipts, Subject
 
 LEASE_SECONDS = 60.0
 """Of an asked receipt, renewed while it is measured: how long one waits whose steward died."""
 TRIES = 5
+"""That count: an endpoint that is not there, or says that it cannot now, costs none."""
 FIRST_WAIT = 30.0
-"""Seconds before the second try; doubles with each. An endpoint that is not there at all costs no try."""
+"""Seconds before the second try; doubles with each."""
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +54,7 @@ class Signing:
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._database, self._store, self._measurer, self._signer = database, store, measurer, signer
-        self._is_stopping = is_stopping
+        self._receipts, self._is_stopping = Receipts(database, store), is_stopping
         self._is_published = False
 
     def turn(self) -> int:
@@ -60,25 +64,41 @@ class Signing:
             return 0
         with self._database.write() as unit:
             asked = unit.receipts.ask(LOCAL_TENANT, LEASE_SECONDS)
-            version = unit.adapters.find(asked.tenant, asked.name, asked.version) if asked else None
-        if asked is None or version is None:
+        if asked is None:
             return 0
         try:
-            receipt = self._measurer.measure(asked.reference, lambda: self._still(asked))
-            _check(receipt, version)
-            self._sign(asked, receipt, version)
+            receipt = self._brought(asked)
         except FenceLost:
             log.info("the receipt of %s is another steward's now, or not wanted any more", asked.reference)
             return 0
-        except Stopping as error:
-            with self._database.write() as unit:
-                unit.receipts.put_off(asked, error.message, 0.0)
-            return 0
-        except StropError as error:
-            self._put_off(asked, error)
+        if receipt is None:
             return 0
         log.info("signed the receipt of %s: %s", asked.reference, receipt.verdict)
         return 1
+
+    def _brought(self, asked: Asked) -> Receipt | None:
+        """The receipt once it is signed; None where it is put off. Raises FenceLost."""
+        try:
+            if asked.spent > TRIES:  # whoever had the last ones died of them, and could note nothing
+                raise StropError("a steward died or lost its lease in each try")
+            subject = self._receipts.subject(Principal(asked.tenant), asked.reference, None, None)
+            receipt = self._measurer.measure(asked.reference, lambda: self._still(asked))
+            check(receipt, subject)
+            self._sign(asked, receipt, subject.version)
+        except FenceLost:
+            raise
+        except Stopping as error:
+            self._note(asked, error.message, 0.0, counts=False)
+        except NotNow as error:
+            self._note(asked, error.message, float(error.retry_after), counts=False)
+        except StropError as error:
+            self._put_off(asked, error.message)
+        except Exception as error:
+            log.exception("the receipt of %s: a fault of ours", asked.reference)
+            self._put_off(asked, f"a fault of the steward's ({type(error).__name__}); its log has the reason")
+        else:
+            return receipt
+        return None
 
     def _publish_key(self) -> None:
         """So that everybody can check what will be signed. Old keys stay."""
@@ -93,12 +113,15 @@ class Signing:
         with self._database.write() as unit:
             unit.receipts.renew(asked, LEASE_SECONDS)
 
-    def _put_off(self, asked: Asked, error: StropError) -> None:
-        wait = None if asked.tries >= TRIES else FIRST_WAIT * 2 ** (asked.tries - 1)
+    def _put_off(self, asked: Asked, why: str) -> None:
+        wait = None if asked.spent >= TRIES else FIRST_WAIT * 2 ** (asked.spent - 1)
         then = "given up" if wait is None else f"tried again in {wait:.0f} s"
-        log.warning("the receipt of %s: %s; %s", asked.reference, error.message, then)
+        log.warning("the receipt of %s: %s; %s", asked.reference, why, then)
+        self._note(asked, why, wait)
+
+    def _note(self, asked: Asked, why: str, wait: float | None, *, counts: bool = True) -> None:
         with self._database.write() as unit:
-            unit.receipts.put_off(asked, error.message, wait)
+            unit.receipts.put_off(asked, why, wait, counts=counts)
 
     def _sign(self, asked: Asked, receipt: Receipt, version: AdapterVersion) -> None:
         """Store the file and read it back, then its rows. The key of each try is its own: none overwrites another's file."""
@@ -128,10 +151,33 @@ def seal(receipt: Receipt, signer: Signer) -> SignedReceipt:
     )
 
 
-def _check(receipt: Receipt, version: AdapterVersion) -> None:
-    """Raises NotWhatWasAsked: what is signed must be about this very file."""
-    said = receipt.adapter, receipt.adapter_sha256, receipt.manifest_sha256, receipt.job, receipt.base_model
-    known = version.reference, version.file.sha256, version.manifest_sha256, version.job, version.base_model
-    if said != known:
-        wrong = next(f"{one}, not {other}" for one, other in zip(said, known, strict=True) if one != other)
-        raise NotWhatWasAsked(f"the inference endpoint measured {wrong}")
+def check(receipt: Receipt, subject: Subject) -> None:
+    """What is signed must be about this very file, on its job's own base, prompts, seeds, setting, reward and cost, as the
+    steward's database has them. Raises NotWhatWasAsked, with code `catalogue_changed` for another base."""
+    version, base, drawing, spent = subject.version, subject.recipe.base, receipt.drawing, receipt.break_even
+    reward = subject.recipe.reward.model_dump(mode="json")
+    for what, said, known in (
+        ("adapter", receipt.adapter, version.reference),
+        ("file", receipt.adapter_sha256, version.file.sha256),
+        ("manifest", receipt.manifest_sha256, version.manifest_sha256),
+        ("job", receipt.job, version.job),
+        ("base model", receipt.base_model, version.base_model),
+        ("base model's revision", receipt.base_revision, base.revision),
+        ("family", receipt.family, base.family),
+        ("kind of prompts", drawing.prompts_from, subject.prompts_from),
+        ("number of prompts", drawing.prompt_count, len(subject.prompts)),
+        ("list of prompts", drawing.prompts_sha256, texts.digest(subject.prompts)),
+        ("list of seeds", drawing.seeds, subject.seeds),
+        ("number of pictures", sum(drawing.batch_sizes), len(subject.seeds)),
+        ("number of steps", drawing.num_inference_steps, base.num_inference_steps),
+        ("guidance", drawing.guidance_scale, base.guidance_scale),
+        ("resolution", drawing.resolution, base.resolution),
+        ("reward", receipt.reward.reward, reward),
+        ("training_nfe", spent.training_nfe, subject.spent.training_nfe),
+        ("training_fe", spent.training_fe, subject.spent.training_fe),
+    ):
+        if said != known:
+            code = "catalogue_changed" if what.startswith("base model") else None
+            raise NotWhatWasAsked(f"the endpoint measured another {what}: {said!s:.80}, not {known!s:.80}", code=code)
+    if receipt.held_out and receipt.held_out.reward == reward:
+        raise NotWhatWasAsked("the endpoint measured under the job's reward twice, and calls it held out")

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from service.domain import prompts as texts
 from service.domain.adapters import AdapterVersion
 from service.domain.artifacts import Kind
-from service.domain.errors import StropError
-from service.domain.ports import Database
-from service.domain.principals import LOCAL_TENANT
+from service.domain.principals import LOCAL
 from service.domain.receipts import (
     BreakEven,
     Calls,
@@ -22,10 +21,12 @@ from service.domain.receipts import (
     Verdict,
     faults,
 )
+from service.operations.receipts import Receipts, Subject
 from tests.service.world import World
 
 
 def measured(*, ratio: float = 1.0, gain: float = 0.1) -> Measured:
+    """Figures of a receipt, of nobody's job: `of_subject` makes them a certain job's."""
     judgement = Judgement(
         reward={"type": "clip", "model": "shapes-clip"}, base_mean=0.2, adapter_mean=0.2 + gain, gain=gain,
         gain_ci95=(gain - 0.05, gain + 0.05), win_rate=0.75, win_rate_ci95=(0.6, 0.9),
@@ -58,12 +59,33 @@ def receipt_of(version: AdapterVersion, figures: Measured | None = None, **chang
     return Receipt(**figures.model_dump(), **{**words, **changed})
 
 
+def of_subject(subject: Subject, figures: Measured | None = None, **changed: Any) -> Receipt:
+    """As an honest endpoint would measure what it was asked to."""
+    figures, base, spent = figures or measured(), subject.recipe.base, subject.spent
+    drawing = figures.drawing.model_copy(
+        update={
+            "prompts_from": subject.prompts_from, "prompts_sha256": texts.digest(subject.prompts),
+            "prompt_count": len(subject.prompts), "seeds": subject.seeds, "batch_sizes": (1,) * len(subject.seeds),
+            "num_inference_steps": base.num_inference_steps, "guidance_scale": base.guidance_scale,
+            "resolution": base.resolution,
+        }
+    )  # fmt: skip
+    cost = {"training_nfe": spent.training_nfe, "training_fe": spent.training_fe}
+    own = {
+        "drawing": drawing,
+        "reward": figures.reward.model_copy(update={"reward": subject.recipe.reward.model_dump(mode="json")}),
+        "break_even": figures.break_even.model_copy(update=cost),
+    }
+    words = {"base_revision": base.revision, "family": base.family, **changed}
+    return receipt_of(subject.version, figures.model_copy(update=own), **words)
+
+
 @dataclass
 class PlannedMeasurer:
     """Says of every adapter what `make` makes of it. `while_measuring` happens before it answers."""
 
-    database: Database
-    make: Callable[[AdapterVersion], Receipt | StropError] = receipt_of
+    receipts: Receipts
+    make: Callable[[Subject], Receipt | Exception] = of_subject
     there: bool = True
     while_measuring: Callable[[], object] = lambda: None
     asked: list[str] = field(default_factory=list)
@@ -75,12 +97,8 @@ class PlannedMeasurer:
         self.asked.append(reference)
         self.while_measuring()
         still()
-        name, _, version = reference.partition("@")
-        with self.database.read() as unit:
-            found = unit.adapters.find(LOCAL_TENANT, name, int(version))
-        assert found is not None
-        made = self.make(found)
-        if isinstance(made, StropError):
+        made = self.make(self.receipts.subject(LOCAL, reference, None, None))
+        if isinstance(made, Exception):
             raise made
         return made
 

@@ -41,24 +41,33 @@ class ReceiptRows:
 class ReceiptWrites(ReceiptRows):
     def await_one(self, version: AdapterVersion) -> None:
         itself = {"tenant_id": version.tenant, "name": version.name, "version": version.version}
-        self._connection.execute(insert(receipts).values(**itself, created_at=Now(), tries=0, not_before=Now()))
+        self._connection.execute(
+            insert(receipts).values(**itself, created_at=Now(), tries=0, spent=0, not_before=Now())
+        )
 
     def ask(self, tenant: TenantId, lease_seconds: float) -> Asked | None:
         """What somebody else is just taking is passed over; from here to the unit's end the row is held."""
         due = receipts.c.tenant_id == tenant, receipts.c.not_before <= Now()
-        newest = select(*ITSELF, receipts.c.tries).where(*due).order_by(receipts.c.created_at.desc()).limit(1)
+        newest = (
+            select(*ITSELF, receipts.c.tries, receipts.c.spent)
+            .where(*due)
+            .order_by(receipts.c.created_at.desc())
+            .limit(1)
+        )
         row = self._connection.execute(newest.with_for_update(skip_locked=True)).one_or_none()
         if row is None:
             return None
-        asked = Asked(TenantId(row.tenant_id), row.name, row.version, row.tries)
-        self._change(asked, tries=asked.tries + 1, not_before=Later(lease_seconds))
-        return replace(asked, tries=asked.tries + 1)
+        asked = Asked(TenantId(row.tenant_id), row.name, row.version, row.tries, row.spent)
+        tries, spent = asked.tries + 1, asked.spent + 1
+        self._change(asked, tries=tries, spent=spent, not_before=Later(lease_seconds))
+        return replace(asked, tries=tries, spent=spent)
 
     def renew(self, asked: Asked, lease_seconds: float) -> None:
         self._change(asked, not_before=Later(lease_seconds))
 
-    def put_off(self, asked: Asked, error: str, wait_seconds: float | None) -> None:
-        self._change(asked, error=error, not_before=None if wait_seconds is None else Later(wait_seconds))
+    def put_off(self, asked: Asked, error: str, wait_seconds: float | None, *, counts: bool = True) -> None:
+        then = None if wait_seconds is None else Later(wait_seconds)
+        self._change(asked, error=error, not_before=then, spent=asked.spent if counts else asked.spent - 1)
 
     def sign(self, asked: Asked, stored: StoredReceipt) -> None:
         signed = {"sha256": stored.sha256, "key_id": stored.key_id, "verdict": stored.verdict, "signed_at": Now()}
@@ -74,7 +83,7 @@ class ReceiptWrites(ReceiptRows):
         given_up = [receipts.c.tenant_id == tenant, receipts.c.not_before.is_(None), receipts.c.sha256.is_(None)]
         given_up += [receipts.c.name == name] if name is not None else []
         given_up += [receipts.c.version == version] if version is not None else []
-        return self._connection.execute(update(receipts).where(*given_up).values(tries=0, not_before=Now())).rowcount
+        return self._connection.execute(update(receipts).where(*given_up).values(spent=0, not_before=Now())).rowcount
 
     def publish_key(self, tenant: TenantId, key_id: str, public: bytes) -> None:
         make = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
@@ -95,7 +104,7 @@ class ReceiptWrites(ReceiptRows):
 
 def _row(row: Row[Any]) -> ReceiptRow:
     return ReceiptRow(
-        tenant=TenantId(row.tenant_id), name=row.name, version=row.version, tries=row.tries,
+        tenant=TenantId(row.tenant_id), name=row.name, version=row.version, tries=row.tries, spent=row.spent,
         is_asked_for=row.not_before is not None, error=row.error,
         verdict=Verdict(row.verdict) if row.verdict else None, sha256=row.sha256, key_id=row.key_id,
         job=JobId(row.job_id), file_fence=Fence(row.file_fence) if row.file_fence else None, file_name=row.file_name,

@@ -219,6 +219,7 @@ receipts = Table(
     Column("version", Integer, primary_key=True),
     Column("created_at", Moment, nullable=False),
     Column("tries", Integer, nullable=False),
+    Column("spent", Integer, nullable=False, server_default="0"),
     Column("not_before", Moment),
     Column("error", Text),
     Column("verdict", String(16)),

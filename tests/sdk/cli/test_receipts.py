@@ -7,6 +7,7 @@ import pytest
 import strop
 
 from service.adapters import keys
+from service.operations.receipts import Receipts
 from service.operations.signing import Signing
 from tests.sdk.cli.conftest import Command
 from tests.sdk.conftest import Gateway
@@ -24,7 +25,8 @@ def test_a_signed_one_is_got_kept_and_verified_without_the_service(
     at_gateway.begun(client, adapter_name="kept").succeed(tmp_path)
     early = command("receipts", "get", "kept")
     assert (early.code, "receipt_missing" in early.err) == (1, True)
-    measurer, key = PlannedMeasurer(at_gateway.database), keys.generate(tmp_path / "key.pem")
+    measurer = PlannedMeasurer(Receipts(at_gateway.database, at_gateway.store))
+    key = keys.generate(tmp_path / "key.pem")
     assert Signing(at_gateway.database, at_gateway.store, measurer, key).turn() == 1
     kept, known = tmp_path / "receipt.json", tmp_path / "keys.json"
     assert "kept@1 on shapes: passed" in command("receipts", "get", "kept", "-o", kept).out

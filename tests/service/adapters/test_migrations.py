@@ -104,6 +104,25 @@ def test_versions_from_before_receipts_are_to_get_theirs(
     database.close()
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_tries_from_before_they_were_counted_apart_still_count(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/old.db" if kind == "sqlite" else request.getfixturevalue("empty_postgresql_url")
+    database = db.connect(url)
+    for revision, statements in (("0002", (OLD_JOB, *OLD_VERSION)), ("0006", ("UPDATE receipts SET tries = 3",))):
+        db.upgrade(database, revision)
+        with database.engine.execution_options(begin_immediate=True).begin() as connection:
+            for statement in statements:
+                connection.execute(text(statement))
+    db.upgrade(database)
+    with database.write() as unit:
+        asked = unit.receipts.ask(TenantId("local"), 60)
+    assert asked is not None
+    assert (asked.tries, asked.spent) == (4, 4)
+    database.close()
+
+
 def test_every_table_has_a_tenant() -> None:
     assert all("tenant_id" in table.c for table in metadata.tables.values())
 

@@ -10,9 +10,10 @@ from service.domain.errors import StropError
 from service.domain.principals import LOCAL_TENANT
 from service.domain.receipts import Receipt
 from service.operations.attempts import Attempts
+from service.operations.receipts import Receipts
 from service.operations.signing import Signing
 from service.settings import Settings
-from tests.service.receipts import PlannedMeasurer, receipt_of
+from tests.service.receipts import PlannedMeasurer, of_subject
 from tests.service.rest.calls import Gateway
 from tests.service.rest.test_models import deliver
 
@@ -22,9 +23,9 @@ def red(gateway: Gateway, attempts: Attempts, tmp_path: Path) -> str:
     return deliver(gateway, attempts, tmp_path, "red-things")
 
 
-def steward(settings: Settings, folder: Path, make: object = receipt_of) -> Signing:
+def steward(settings: Settings, folder: Path, make: object = of_subject) -> Signing:
     database, store = db.connect(settings.database_url), storage.make(settings.store_url)
-    measurer = PlannedMeasurer(database, make)  # type: ignore[arg-type]
+    measurer = PlannedMeasurer(Receipts(database, store), make)  # type: ignore[arg-type]
     return Signing(database, store, measurer, keys.generate(folder / "key.pem"))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from service.domain.adapters import AdapterVersion
-from service.domain.catalogue import Catalogue
+from service.domain.catalogue import BaseModelEntry, Catalogue
 from service.domain.errors import JobFailure
 from service.domain.ids import TenantId
 from service.domain.ports import Clock
@@ -37,18 +37,16 @@ class Bench:
     """Of single pictures, for the latency."""
 
     def measure(self, subject: Subject, told: Callable[[float], None]) -> Receipt:
-        """Waits. Raises StropError."""
-        version, base = subject.version, self.catalogue.bases.get(subject.version.base_model)
-        if base is None:
-            raise JobFailure(
-                f"{version.reference} was trained on {version.base_model}, which is not in this endpoint's catalogue",
-                code="base_unavailable",
-            )
+        """Waits. Raises StropError.
+
+        Drawn at the steps and guidance that the catalogue gave the base when the job was posted, for which the steward asks.
+        """
+        version, base, posted = subject.version, self._base(subject), subject.recipe.base
         file = self.fetch(version.tenant, version).result()
         scheduler = schedulers.check(base.family, None)
         plan = Plan(
             prompts=subject.prompts, prompts_from=subject.prompts_from, seeds=subject.seeds,
-            setting=Setting(base.guidance_scale, base.num_inference_steps), scheduler=scheduler, resolution=base.resolution,
+            setting=Setting(posted.guidance_scale, posted.num_inference_steps), scheduler=scheduler, resolution=base.resolution,
             training_nfe=subject.spent.training_nfe, training_fe=subject.spent.training_fe, pairs=self.pairs,
         )  # fmt: skip
         judges = self.judging.judges(subject.recipe, base, subject.prompts)
@@ -65,6 +63,23 @@ class Bench:
             family=base.family, device=device, torch_version=torch.__version__, code_version=version_of("strop-service"),
             created_at=self.clock(), verdict=Verdict.FAILED if reasons else Verdict.PASSED, reasons=reasons,
         )  # fmt: skip
+
+    def _base(self, subject: Subject) -> BaseModelEntry:
+        """The base as this endpoint has it: the weights that the adapter was trained on, wherever they lie. Raises JobFailure."""
+        name, posted = subject.version.base_model, subject.recipe.base
+        here = self.catalogue.bases.get(name)
+        if here is None:
+            raise JobFailure(
+                f"{subject.version.reference} was trained on {name}, which is not in this endpoint's catalogue",
+                code="base_unavailable",
+            )
+        if (here.revision, here.family, here.resolution) != (posted.revision, posted.family, posted.resolution):
+            raise JobFailure(
+                f"{subject.version.reference} was trained on another revision, family or resolution of {name!r} than this "
+                "endpoint's catalogue has: give every process the same catalogue",
+                code="catalogue_changed",
+            )
+        return here
 
 
 def sides(served: Served, file: LoraFile, scheduler: SchedulerName) -> Sides:

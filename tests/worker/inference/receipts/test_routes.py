@@ -58,16 +58,9 @@ class Site:
         self.database, self.store = db.connect(settings.database_url), storage.make(settings.store_url)
         self.loaded: list[PipelineFamily] = []
         self.engine = Engine(self._load)
-        self.desk = Desk(
-            Bench(
-                self.engine,
-                self.known,
-                self.fetch,
-                Judging(self.known, Path(), "cpu"),
-                partial(datetime.now, UTC),
-                pairs=1,
-            )
-        )
+        judging = Judging(self.known, Path(), "cpu")
+        self.bench = Bench(self.engine, self.known, self.fetch, judging, partial(datetime.now, UTC), pairs=1)
+        self.desk = Desk(self.bench)
         self.app = FastAPI()
         receipts.install(self.app, self.desk, Receipts(self.database, self.store))
         problems.install(self.app, {QueueFull: 429})
