@@ -124,6 +124,10 @@ class Settings(BaseSettings):
         le=1024,
         description="Rank of a slot: adapters of a request whose ranks exceed it are refused.",
     )
+    slot_conv: bool = Field(
+        default=True,
+        description="Serve adapters of convolutions, which our recipes train by default on a U-Net; off: linear layers only.",
+    )
     batch_invariant: bool = Field(
         default=False,
         description="Pictures drawn alone and among others are the same bits: one CPU thread, fp32, slower.",

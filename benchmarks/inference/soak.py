@@ -202,8 +202,8 @@ class _World:
         chosen = self._chance.sample(self._adapters, some)
         return tuple(_ready(data, self._chance.choice((1.0, 0.5, -0.5))) for data in chosen)
 
-    def _load(self, entry: BaseModelEntry) -> Family:
-        family = load("sd", Path(entry.source), device="cpu")
+    def _load(self, entry: BaseModelEntry, folder: Path) -> Family:
+        family = load("sd", folder, device="cpu")
         predict = family.predict
 
         def short_of_memory(latents: Tensor, *given: Any) -> Tensor:

@@ -48,7 +48,7 @@ class Ours:
         shelf = Shelf(CountingStore(storage.make(f"file://{folder}/store")), folder)
         self._versions = [shelf.put(path.read_bytes()) for path in place.files]
         self.cache = AdapterCache(shelf.store, DiskLevel(folder / "disk", 4096 * MIB), 4096 * MIB)
-        self.engine = Engine(lambda entry: self.family)
+        self.engine = Engine(lambda entry, folder: self.family)
 
     def draw(self, asked: Ask) -> Drawn:
         adapter, prompt, seed = asked

@@ -62,15 +62,25 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
     key = chosen.api_key.get_secret_value() if chosen.api_key else None
     link_key = chosen.link_key.get_secret_value() if chosen.link_key else None
 
-    def load_base(entry: BaseModelEntry) -> Family:
-        return load(entry.family, bases.folder(entry, cache), device=chosen.device, resolution=entry.resolution)
+    def fetch_base(entry: BaseModelEntry) -> Path:
+        return bases.folder(entry, cache)
+
+    def load_base(entry: BaseModelEntry, folder: Path) -> Family:
+        return load(entry.family, folder, device=chosen.device, resolution=entry.resolution)
 
     def clock() -> datetime:
         return datetime.now(UTC)
 
     models = Models(database, known)
     names = Names(models, known)
-    engine = Engine(load_base, slots=chosen.slots, slot_rank=chosen.slot_rank, batch_invariant=chosen.batch_invariant)
+    engine = Engine(
+        load_base,
+        fetch=fetch_base,
+        slots=chosen.slots,
+        slot_rank=chosen.slot_rank,
+        slot_conv=chosen.slot_conv,
+        batch_invariant=chosen.batch_invariant,
+    )
     disk = DiskLevel(cache / "adapters", chosen.adapter_disk_mib * MIB)
     adapters = AdapterCache(store, disk, chosen.adapter_memory_mib * MIB)
     deletions = DeletionWatch(models, adapters, (engine.evict, names.forget))

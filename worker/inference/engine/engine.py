@@ -6,53 +6,63 @@ their prompt, progress, guidance, sampler or adapter. `loop.py` is what the thre
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TypeVar
 
 from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import FieldError, InvalidRequest
 from worker.inference.engine import schedulers
 from worker.inference.engine.figures import Figures, Tally
-from worker.inference.engine.loop import Loop
+from worker.inference.engine.loop import Loop, Work
 from worker.inference.engine.requests import SIZES, Draining, Draw, QueueFull, Ticket, Watch
+from worker.inference.engine.resident import Fetch, Resident
 from worker.inference.engine.running import Running
 from worker.inference.engine.served import Served
 from worker.models.family import Family
 
 WAITING = 16
-"""Requests that may wait; more are refused."""
+"""Requests of one tenant that may wait; more are refused."""
+TENANTS = 8
+"""Tenants whose queues may be full; beside so many waiting requests, of all tenants, one of each may wait."""
 SLOTS, SLOT_RANK = 16, 32
 LOADED_BASES = 2
 
 logger = logging.getLogger(__name__)
-Load = Callable[[BaseModelEntry], Family]
+Load = Callable[[BaseModelEntry, Path], Family]
 T = TypeVar("T")
 
 
 class Engine:
-    """`load` is called in the engine's thread, when a base model is first asked for.
+    """`fetch` finds or brings a base model's folder, in a thread of its own; then `load` is called in the engine's thread.
 
-    waiting: requests that may wait before their first step. slots, slot_rank: see `slots.py`. batch_invariant: see
-    `invariant.py`.
+    waiting: requests of one tenant that may wait before their first step. slots, slot_rank, slot_conv: see `slots.py`.
+    batch_invariant: see `invariant.py`. clock: seconds.
     """
 
     def __init__(
         self,
         load: Load,
         *,
+        fetch: Fetch = lambda entry: Path(entry.source),
         waiting: int = WAITING,
         slots: int = SLOTS,
         slot_rank: int = SLOT_RANK,
+        slot_conv: bool = True,
         loaded_bases: int = LOADED_BASES,
         batch_invariant: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        def serve(entry: BaseModelEntry) -> Served:
-            return Served(load(entry), slots=slots, rank=slot_rank, batch_invariant=batch_invariant)
+        def serve(entry: BaseModelEntry, folder: Path) -> Served:
+            family = load(entry, folder)
+            return Served(family, slots=slots, rank=slot_rank, conv=slot_conv, batch_invariant=batch_invariant)
 
         self._most_waiting = waiting
-        self._tally = Tally()
-        self._loop = Loop(serve, self._tally, slots=slots, loaded_bases=loaded_bases)
+        self._tally = Tally(clock)
+        resident = Resident(fetch, serve, loaded_bases, self._tally, self._tell)
+        self._loop = Loop(resident, self._tally, slots=slots, clock=clock)
         self._door = threading.Condition()
         """Held while anything below changes."""
         self._news: list[Callable[[], None]] = []
@@ -73,10 +83,9 @@ class Engine:
         request = Running(draw, Ticket(), _checked(draw), watch)
         with self._door:
             self._check_open()
-            waiting = self._waiting()
-            if waiting >= self._most_waiting:
-                raise QueueFull(retry_after=max(1, round(self._loop.pace * waiting)))
+            self._check_room(draw.tenant)
             self._open.add(request)
+            self._tally.busy()
             self._tell(lambda: self._loop.admit(request))
         request.ticket.add_done_callback(lambda _: self._left(request))
         for worn in draw.adapters:
@@ -88,7 +97,7 @@ class Engine:
         future: Future[T] = Future()
         with self._door:
             self._check_open()
-            self._tell(lambda: self._loop.do(base, work, future))
+            self._tell(lambda: self._loop.do(Work(base, work, future)))
         return future
 
     def evict(self, sha256: str) -> None:
@@ -119,22 +128,30 @@ class Engine:
     def _run(self) -> None:
         busy = True
         while not self._over():
-            news = self._hear(wait=not busy)
-            try:
-                for item in news:
-                    item()
-                busy = self._loop.turn()
-            except Exception as error:  # ours: no request may wait for ever because of it
-                logger.exception("the engine's loop failed")
-                self._loop.refuse_all(error)
-                busy = True
+            for item in self._hear(wait=not busy):
+                self._guarded(item)
+            self._guarded(self._sweep)
+            busy = self._guarded(self._loop.turn) is not False
+
+    def _guarded(self, do: Callable[[], T]) -> T | None:
+        """What `do` returns. No request may wait for ever because of a fault of ours: then all fail, and None is returned."""
+        try:
+            return do()
+        except Exception as error:
+            logger.exception("the engine's loop failed")
+            self._loop.refuse_all(error)
+            return None
+
+    def _sweep(self) -> None:
+        self._loop.sweep()
+        with self._door:
+            if not self._loop.drawing and not self._news:
+                self._tally.idle()
 
     def _hear(self, *, wait: bool) -> list[Callable[[], None]]:
         with self._door:
-            if wait and not self._stirred:
-                self._tally.moved(busy=False)
+            if wait:
                 self._door.wait_for(lambda: self._stirred)
-                self._tally.moved()
             self._stirred = False
             news, self._news = self._news, []
         return news
@@ -155,8 +172,15 @@ class Engine:
             self._open.discard(request)
             self._tell()
 
-    def _waiting(self) -> int:
-        return sum(request.began is None for request in self._open)
+    def _waiting(self, tenant: str | None = None) -> int:
+        """Requests, of all tenants or of one."""
+        return sum(request.began is None and tenant in (None, request.draw.tenant) for request in self._open)
+
+    def _check_room(self, tenant: str) -> None:
+        """One tenant's crowd takes nobody else's place, and many tenants' crowds no tenant's first one."""
+        mine, all_ = self._waiting(tenant), self._waiting()
+        if mine >= self._most_waiting or (mine and all_ >= TENANTS * self._most_waiting):
+            raise QueueFull(retry_after=max(1, round(self._loop.pace * all_)))
 
     def _check_open(self) -> None:
         if not self.alive:

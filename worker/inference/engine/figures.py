@@ -3,12 +3,14 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 NAMES = 1000
 """Adapters counted by name; what further ones cost is counted under OTHERS."""
 OTHERS = "(others)"
+EXCLUSIVE = "(exclusive)"
+"""What work is counted under that had a base model for itself: receipts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,12 @@ class Figures:
     step_seconds: float = 0.0
     """Spent in them."""
     stalled_seconds: float = 0.0
-    """Since there was work and nothing came of it: no step, no base model loaded; 0 while idle. Now."""
+    """Since there were requests and nothing came of them: no step, no base model loaded; 0 while idle. Now.
+
+    Requests one after the other whose steps all fail are one such time, and the pauses between them are not counted."""
     nfe: Mapping[str, int] = field(default_factory=dict)
-    """By adapter reference (several in one request joined by +), and by the base model's name where none is worn."""
+    """By adapter reference (several in one request joined by +), by the base model's name where none is worn, and under
+    EXCLUSIVE."""
     padding_nfe: int = 0
     slot_loads: int = 0
     slot_bytes: int = 0
@@ -41,9 +46,10 @@ class Figures:
 
 
 class Tally:
-    """The engine's own count."""
+    """The engine's own count. `clock`: seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._calls: Counter[int] = Counter()
@@ -51,18 +57,21 @@ class Tally:
         self._nfe: Counter[str] = Counter()
         self._step_seconds = 0.0
         self._slot_bytes = 0
-        self._moved: float | None = None
-        """When something last came of the work that is there; None while idle."""
+        self._since: float | None = None
+        """Since when there have been requests, or since when something last came of them; None while idle."""
+        self._failing = 0.0
+        """Seconds of earlier requests that nothing came of, because their steps failed."""
+        self._failed = False
+        """Whether the last step failed."""
 
     def count(self, what: str, by: int = 1) -> None:
-        """finished, failed, aborted, splits"""
+        """finished, failed, aborted, splits, slot_loads"""
         with self._lock:
             self._counts[what] += by
 
-    def loaded(self, slots: int, slot_bytes: int) -> None:
-        """So many slots were filled, and all slots now take so much memory."""
+    def slots_take(self, slot_bytes: int) -> None:
+        """All slots together, now."""
         with self._lock:
-            self._counts["slot_loads"] += slots
             self._slot_bytes = slot_bytes
 
     def stepped(self, size: int, samples: int, seconds: float, padding_nfe: int) -> None:
@@ -71,17 +80,40 @@ class Tally:
             self._samples[size] += samples
             self._step_seconds += seconds
             self._counts["padding_nfe"] += padding_nfe
+        self.moved()
 
     def spent(self, name: str, nfe: int) -> None:
         with self._lock:
             self._nfe[name if name in self._nfe or len(self._nfe) < NAMES else OTHERS] += nfe
 
-    def moved(self, *, busy: bool = True) -> None:
-        """Something came of the work, or (`busy=False`) there is none."""
-        self._moved = time.monotonic() if busy else None
+    # Whether anything comes of the work
+
+    def busy(self) -> None:
+        """There are requests."""
+        with self._lock:
+            if self._since is None:
+                self._since = self._clock()
+
+    def idle(self) -> None:
+        """There is none. A device that fails is no better for it, so that time is remembered."""
+        with self._lock:
+            if self._since is not None and self._failed:
+                self._failing += self._clock() - self._since
+            self._since = None
+
+    def moved(self) -> None:
+        """A step was taken, or a base model was loaded."""
+        with self._lock:
+            self._failing, self._failed = 0.0, False
+            if self._since is not None:
+                self._since = self._clock()
+
+    def step_failed(self) -> None:
+        """Not for want of memory, which is an answer too."""
+        with self._lock:
+            self._failed = True
 
     def figures(self, *, waiting: int, running: int) -> Figures:
-        moved = self._moved
         with self._lock:
             return Figures(
                 waiting=waiting,
@@ -89,7 +121,7 @@ class Tally:
                 calls=dict(self._calls),
                 samples=dict(self._samples),
                 step_seconds=self._step_seconds,
-                stalled_seconds=0.0 if moved is None else time.monotonic() - moved,
+                stalled_seconds=0.0 if self._since is None else self._failing + self._clock() - self._since,
                 nfe=dict(self._nfe),
                 slot_bytes=self._slot_bytes,
                 **{

@@ -1,4 +1,11 @@
-"""How many samples a call of each base may have: as many as SIZES, or as many as the device's memory last allowed."""
+"""What memory allows: how many samples a call of each base may have, and a second try when there is more room.
+
+A call may have as many samples as SIZES, or as many as the device's memory last allowed.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
@@ -7,6 +14,8 @@ from worker.inference.engine.requests import SIZES
 
 CALM = 64
 """Calls without trouble after which twice as many are tried again."""
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 class Limits:
@@ -35,4 +44,24 @@ class Limits:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """CUDA has a class for it; on a CPU it is a RuntimeError by its words."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def with_room(do: Callable[[], T], free: Callable[[], object]) -> T:
+    """What `do` returns; it is done once more, after `free`, where memory runs out. Raises what `do` raises."""
+    try:
+        return do()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        logger.warning("the device's memory ran out; trying again with what can be freed")
+    # Only here, where nothing holds the failed one's tensors any more.
+    free()
+    release()
+    return do()
+
+
+def release() -> None:
+    """Give the memory back that torch keeps for later."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -3,6 +3,7 @@
 StropError
 ├── AdapterCorrupt   409: the file is damaged and was not used
 ├── AdapterRefused   422: the file is whole, but this engine cannot put it on this base
+├── NotANumber       422: the denoiser's numbers overflowed with what was asked for
 └── Unavailable      503
     ├── QueueFull    429: as many wait as may wait
     ├── Draining     503: the endpoint finishes what it has and takes no more
@@ -53,6 +54,12 @@ class AdapterRefused(InvalidRequest):
     """The adapter does not fit this engine or this base model."""
 
     code = "adapter_refused"
+
+
+class NotANumber(InvalidRequest):
+    """The denoiser's numbers overflowed on the way to this picture."""
+
+    code = "not_a_number"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,35 +1,117 @@
-"""The base models that are loaded: a few, the least recently used makes room, and none is taken from under its samples."""
+"""The base models that are loaded: a few, the least recently used makes room, and none is taken from under its samples.
 
+A base's folder is fetched in a thread of its own, which may take as long as a download; only its load onto the device
+takes the engine's thread. `busy`: bases with samples on their way, which stay.
+"""
+
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future
+from pathlib import Path
 
 from service.domain.catalogue import BaseModelEntry
+from worker.inference.engine.figures import Tally
+from worker.inference.engine.limits import with_room
 from worker.inference.engine.served import Served
+
+Fetch = Callable[[BaseModelEntry], Path]
 
 
 class Resident:
-    """`busy`: bases with samples on their way, which stay."""
+    """The engine's own, but that `fetch` runs in other threads; each end of one is told by `stir`, from there.
 
-    def __init__(self, load: Callable[[BaseModelEntry], Served], most: int) -> None:
-        self._load, self._most = load, most
-        self._loaded: OrderedDict[BaseModelEntry, Served] = OrderedDict()
+    most: bases that may be loaded at once.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        load: Callable[[BaseModelEntry, Path], Served],
+        most: int,
+        tally: Tally,
+        stir: Callable[[], None],
+    ) -> None:
+        self._fetch, self._load, self._most, self._tally, self._stir = fetch, load, most, tally, stir
+        self._loaded: dict[BaseModelEntry, Served] = {}
+        """In the order of their loads."""
+        self._used: OrderedDict[BaseModelEntry, None] = OrderedDict()
+        """The same, the least recently used first."""
+        self._folders: dict[BaseModelEntry, Future[Path]] = {}
+        """Of bases that are wanted and not loaded."""
+        self._leaving: BaseModelEntry | None = None
 
     def __iter__(self) -> Iterator[Served]:
         return iter(self._loaded.values())
 
-    def can_have(self, base: BaseModelEntry, busy: Collection[BaseModelEntry]) -> bool:
-        """Whether it is loaded, or could be without anybody's harm."""
-        return base in self._loaded or len(self._loaded) < self._most or any(each not in busy for each in self._loaded)
+    def prepare(self, base: BaseModelEntry) -> Exception | None:
+        """See to it that the base's folder comes. Returns why it did not; when asked again it is tried again."""
+        if base in self._loaded:
+            return None
+        if base not in self._folders:
+            self._folders[base] = Future()
+            name = f"fetch-{base.name}"
+            threading.Thread(target=self._run, args=(base, self._folders[base]), name=name, daemon=True).start()
+        folder = self._folders[base]
+        trouble = folder.exception() if folder.done() else None
+        if trouble is None:
+            return None
+        del self._folders[base]
+        return trouble if isinstance(trouble, Exception) else RuntimeError(repr(trouble))
 
-    def oldest(self) -> BaseModelEntry | None:
-        """The one whose samples should run out first where another base wants room."""
-        return next(iter(self._loaded), None)
+    def at_hand(self, base: BaseModelEntry) -> bool:
+        """Whether it is loaded, or its folder is here."""
+        return base in self._loaded or (base in self._folders and self._folders[base].done())
+
+    def can_have(self, base: BaseModelEntry, busy: Collection[BaseModelEntry]) -> bool:
+        """Whether it is loaded, or could be at once and without anybody's harm."""
+        room = len(self._loaded) < self._most or any(each not in busy for each in self._loaded)
+        return base in self._loaded or (room and self.at_hand(base))
+
+    def leaving(self, wanted: Collection[BaseModelEntry], busy: Collection[BaseModelEntry]) -> BaseModelEntry | None:
+        """The base that begins no more samples, because one of `wanted`, all of which are at hand, has no room.
+
+        An idle one that nobody wants, else the one that was loaded first. Once chosen it stays chosen until it has gone
+        or nobody waits for room: were it chosen anew each time, none would ever run out of samples.
+        """
+        if len(self._loaded) < self._most or all(base in self._loaded for base in wanted):
+            self._leaving = None
+        elif self._leaving not in self._loaded:
+            unwanted = (each for each in self._used if each not in busy and each not in wanted)
+            self._leaving = next(unwanted, None) or next(iter(self._loaded))
+        return self._leaving
 
     def get(self, base: BaseModelEntry, busy: Collection[BaseModelEntry]) -> Served:
-        """Loads it where it is not. Raises what loading raises."""
+        """Loads it where it is not, in place of others that are not busy. Raises what fetching and loading raise."""
         if base not in self._loaded:
+            folder = self._folders.pop(base).result()
             while len(self._loaded) >= self._most:
-                del self._loaded[next(each for each in self._loaded if each not in busy)]
-            self._loaded[base] = self._load(base)
-        self._loaded.move_to_end(base)
+                self._evict(next(each for each in (self._leaving, *self._used) if each in self._loaded.keys() - busy))
+            self._loaded[base] = with_room(lambda: self._load(base, folder), lambda: self.free(busy))
+            self._tally.moved()
+            self.count_slots()
+        self._used[base] = None
+        self._used.move_to_end(base)
         return self._loaded[base]
+
+    def free(self, busy: Collection[BaseModelEntry]) -> bool:
+        """Let every base go that is not busy; whether there was one."""
+        idle = [base for base in self._loaded if base not in busy]
+        for base in idle:
+            self._evict(base)
+        return bool(idle)
+
+    def count_slots(self) -> None:
+        """Tell how much memory the slots of all bases take."""
+        self._tally.slots_take(sum(served.slots.bytes for served in self))
+
+    def _evict(self, base: BaseModelEntry) -> None:
+        del self._loaded[base], self._used[base]
+        self.count_slots()
+
+    def _run(self, base: BaseModelEntry, folder: "Future[Path]") -> None:
+        try:
+            folder.set_result(self._fetch(base))
+        except BaseException as error:  # whatever it is, those who wait must hear of it
+            folder.set_exception(error)
+        self._stir()

@@ -1,10 +1,10 @@
 """Who takes the next step: fair between tenants, steady while that is fair, oldest first within one.
 
-Each tenant has an account of the denoiser forwards it has had. Places of a call go round: one to each tenant, then a second
-to each, in the order of their accounts, where a sample of the last call counts as QUANTUM forwards less. So a tenant
-that comes to an engine which another has crowded is in the next call; one with a hundred requests gets the places that
-nobody else asks for; and where there are more tenants than places they take turns of some steps, not of one, because new
-company costs slots.
+Each tenant has an account of the denoiser forwards it has had, its share of the padding among them. Places of a call
+go round: one to each tenant, then a second to each, in the order of their accounts, where a sample of the last call
+counts as QUANTUM forwards less. So a tenant that comes to an engine which another has crowded is in the next call; one
+with a hundred requests gets the places that nobody else asks for; and where there are more tenants than places they take
+turns of some steps, not of one, because new company costs slots.
 Of several shapes the one goes whose call has the tenant with the smallest account. Who comes anew starts level with the
 least served of those who are there: being away earns nothing.
 """
@@ -30,7 +30,7 @@ class Shape:
 
     @property
     def forwards(self) -> int:
-        """Of one sample in one call, which is what it is charged with."""
+        """Of one row of the call."""
         return 2 if self.guided else 1
 
 
@@ -45,7 +45,7 @@ R = TypeVar("R", bound=Run)
 
 
 class _Tenant(Generic[R]):
-    def __init__(self, account: int) -> None:
+    def __init__(self, account: float) -> None:
         self.account = account
         self.runs: dict[Shape, list[R]] = {}
         """Shapes with the one first that was stepped longest ago; runs in the order of their arrival."""
@@ -69,7 +69,7 @@ class Roster(Generic[R]):
 
     def add(self, run: R) -> None:
         if run.tenant not in self._tenants:
-            least = min((each.account for each in self._tenants.values()), default=0)
+            least = min((each.account for each in self._tenants.values()), default=0.0)
             self._tenants[run.tenant] = _Tenant(least)
         self._tenants[run.tenant].runs.setdefault(run.shape, []).append(run)
 
@@ -109,13 +109,13 @@ class Roster(Generic[R]):
             left = {name: runs for name, runs in left.items() if runs}
         return chosen
 
-    def _standing(self, name: str, run: R) -> int:
+    def _standing(self, name: str, run: R) -> float:
         return self._tenants[name].account - (QUANTUM if run in self._last.get(run.shape, ()) else 0)
 
-    def charge(self, runs: Collection[R]) -> None:
-        """They are about to take a step."""
+    def charge(self, runs: Collection[R], size: int) -> None:
+        """They are about to take a step in calls of `size` rows; who pins a size pays for its padding."""
         self._last |= {run.shape: set(runs) for run in runs}
         for run in runs:
             tenant = self._tenants[run.tenant]
-            tenant.account += run.shape.forwards
+            tenant.account += run.shape.forwards * max(1, size / len(runs))
             tenant.runs[run.shape] = tenant.runs.pop(run.shape)

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from service.domain.errors import FieldError
 from worker.evaluation.draw import Drawing, noise
 from worker.inference.engine import schedulers
 from worker.inference.engine.invariant import BatchInvariant
-from worker.inference.engine.requests import SIZES, SchedulerName
+from worker.inference.engine.requests import SIZES, NotANumber, SchedulerName
 from worker.inference.engine.schedulers import Walk
 from worker.inference.engine.slots import Slots, Wearing
 from worker.models.family import Conditions, Family
@@ -48,17 +49,15 @@ class Sample:
         return ",".join(f"{size}x{len(list(run))}" for size, run in groupby(self.sizes))
 
 
-class NotANumber(ArithmeticError):
-    """The denoiser's numbers overflowed on the way to this picture; with an adapter, draw with a smaller weight."""
-
-
 class Served:
     """Used by one thread. `family` wears nothing of peft's: adapters go into `slots`."""
 
-    def __init__(self, family: Family, *, slots: int, rank: int, batch_invariant: bool = False) -> None:
+    def __init__(
+        self, family: Family, *, slots: int, rank: int, conv: bool = True, batch_invariant: bool = False
+    ) -> None:
         """Raises JobFailure where batch invariance is asked for and this family cannot have it."""
         self.family = family
-        self.slots = Slots(family.denoiser, count=slots, rank=rank)
+        self.slots = Slots(family.denoiser, count=slots, rank=rank, conv=conv)
         self._arithmetic: AbstractContextManager[None] = BatchInvariant(family) if batch_invariant else nullcontext()
         self._walk = lru_cache(128)(lambda name, steps: schedulers.walk(family.process, name, steps))
 
@@ -116,7 +115,7 @@ class Served:
     def picture(self, sample: Sample) -> np.ndarray:
         """uint8 [H, W, 3], decoded alone. Raises NotANumber."""
         if not sample.latents.isfinite().all():
-            raise NotANumber(NotANumber.__doc__)
+            raise _overflow(sample)
         return self._decoded(sample.latents, self.family.decode)
 
     def preview(self, sample: Sample) -> np.ndarray:
@@ -162,6 +161,17 @@ class Served:
     def _decoded(self, latents: Tensor, decode: Callable[[Tensor], Tensor]) -> np.ndarray:
         with self._arithmetic:
             return decode(latents[None])[0].numpy()
+
+
+def _overflow(sample: Sample) -> NotANumber:
+    what = "the denoiser's numbers overflowed on the way to this picture, and nothing can be drawn from them"
+    if sample.wearing:
+        names = " + ".join(file.reference for file, _ in sample.wearing)
+        wrong = FieldError("adapters", f"with {names} {what}", "draw with a smaller weight, or without that adapter")
+    else:
+        remedy = "send a smaller guidance_scale, or let the operator look at this base model's weights and dtype"
+        wrong = FieldError("guidance_scale", what, remedy)
+    return NotANumber(errors=(wrong,))
 
 
 def padded(count: int, most: int = SIZES[-1]) -> tuple[int, int]:

@@ -28,10 +28,10 @@ def key(wearing: Wearing) -> Key:
 
 
 class Slots:
-    """`count` slots of `rank` beside slot 0, over every layer of `denoiser` that can have one."""
+    """`count` slots of `rank` beside slot 0, over every layer of `denoiser` that can have one; convolutions if `conv`."""
 
-    def __init__(self, denoiser: nn.Module, *, count: int, rank: int) -> None:
-        self._denoiser, self.count, self.rank = denoiser, count, rank
+    def __init__(self, denoiser: nn.Module, *, count: int, rank: int, conv: bool = True) -> None:
+        self._denoiser, self.count, self.rank, self.conv = denoiser, count, rank, conv
         self._plain = {name: module for name, module in denoiser.named_modules() if can_be_slotted(module)}
         self._layers: dict[str, Slotted] = {}
         self._held: OrderedDict[Key, int] = OrderedDict()
@@ -42,7 +42,8 @@ class Slots:
     def place(self, wearings: Sequence[Wearing]) -> list[int]:
         """The slot of each sample of one call, putting on what is in none; the least recently worn makes room.
 
-        At most `count` different ones. Raises AdapterRefused; then nothing of the refused one stays.
+        At most `count` different ones. Raises AdapterRefused; then nothing of the refused one stays, and nothing of one
+        for which memory did not suffice.
         """
         wanted = {key(wearing): wearing for wearing in wearings if wearing}
         for name in wanted:
@@ -96,16 +97,27 @@ class Slots:
 
     def _put_on(self, name: Key, wearing: Wearing, wanted: dict[Key, Wearing]) -> None:
         layers = self._side_by_side(wearing)
+        made = {  # all of them before anything is touched: here memory may run out
+            layer_name: slotted(self._plain[layer_name], self.count + 1, self.rank)
+            for layer_name in layers
+            if layer_name not in self._layers
+        }
         slot = self._free(wanted)
-        for layer_name in layers:
-            if layer_name not in self._layers:
-                self._layers[layer_name] = slotted(self._plain[layer_name], self.count + 1, self.rank)
-                self._install(layer_name, self._layers[layer_name])
-        for layer_name, layer in self._layers.items():
-            if layer_name in layers:
-                layer.fill(slot, [(a, b if weight == 1 else b * weight) for a, b, weight in layers[layer_name]])
-            else:
-                layer.empty(slot)
+        for layer_name, layer in made.items():
+            self._layers[layer_name] = layer
+            self._install(layer_name, layer)
+        try:
+            for layer_name, layer in self._layers.items():
+                if layer_name in layers:
+                    layer.fill(slot, [(a, b if weight == 1 else b * weight) for a, b, weight in layers[layer_name]])
+                else:
+                    layer.empty(slot)
+        except BaseException:
+            for layer_name in made:
+                self._install(layer_name, self._plain[layer_name])
+                del self._layers[layer_name]
+            self._empty(slot)
+            raise
         self._held[name] = slot
         self.loads += 1
 
@@ -145,6 +157,11 @@ class Slots:
         plain = self._plain.get(name)
         if plain is None:
             raise _of_another_base(file, f"its layer {name} is not one of this base model's")
+        if isinstance(plain, nn.Conv2d) and not self.conv:
+            raise refused(
+                f"the adapter {file.reference} changes convolutions ({name}), and this endpoint serves linear layers only",
+                "train with lora.targets attention and feed-forward, or let the operator set STROP_SLOT_CONV=1",
+            )
         kernel = tuple(plain.weight.shape[1:])
         if tuple(a.shape[1:]) != kernel or len(b) != len(plain.weight) or b[0].numel() != len(a):
             raise _of_another_base(file, f"its layer {name} has A {list(a.shape)} and B {list(b.shape)}")

@@ -56,12 +56,12 @@ class Slotted(nn.Module, ABC):
 
     def fill(self, slot: int, pairs: Sequence[Pair]) -> None:
         """Put `pairs` side by side into the slot, zeros behind them. One copy of A and one of B for each pair."""
+        self.filled.add(slot)  # first, so that whatever stops it half-way is cleared away
         at = 0
         for a, b in pairs:
             self._put(slot, slice(at, at + len(a)), a, b)
             at += len(a)
         self._clear(slot, slice(at, None))
-        self.filled.add(slot)
 
     def empty(self, slot: int) -> None:
         if slot in self.filled:

@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,12 +23,12 @@ Make = Callable[..., Engine]
 class Bench:
     """An engine over counting families, by the base's name."""
 
-    def __init__(self, **words: int) -> None:
+    def __init__(self, **words: Any) -> None:
         self.families: dict[str, CountingFamily] = {}
         self.loaded: list[str] = []
-        self.engine = Engine(self._load, **{"waiting": 200, "slots": 4, "slot_rank": 4, **words})  # type: ignore[arg-type]
+        self.engine = Engine(self._load, **{"slots": 4, "slot_rank": 4, **words})
 
-    def _load(self, base: BaseModelEntry) -> CountingFamily:
+    def _load(self, base: BaseModelEntry, folder: Path) -> CountingFamily:
         if "broken" in base.name:
             raise JobFailure("there is no such folder")
         self.loaded.append(base.name)

@@ -32,8 +32,8 @@ def engine() -> Iterator[Engine]:
     engine.close()
 
 
-def load_folder(entry: BaseModelEntry) -> Family:
-    return load(entry.family, Path(entry.source), device="cpu")
+def load_folder(entry: BaseModelEntry, folder: Path) -> Family:
+    return load(entry.family, folder, device="cpu")
 
 
 def a_draw(base: BaseModelEntry, *adapters: Worn) -> Draw:
@@ -124,8 +124,8 @@ class TestCounting:
         assert engine.figures().nfe == {"red-things@1": 6, "tiny": 6}
 
     def test_a_planted_call_shows(self, base: BaseModelEntry) -> None:
-        def loose(entry: BaseModelEntry) -> Family:
-            family = load_folder(entry)
+        def loose(entry: BaseModelEntry, folder: Path) -> Family:
+            family = load_folder(entry, folder)
             family.predict, predict = lambda *given: predict(*given) + 0 * predict(*given), family.predict
             return family
 

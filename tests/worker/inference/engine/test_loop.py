@@ -1,7 +1,7 @@
 """The engine over arithmetic that counts: fairness, padding, adapters, previews, work that is alone."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -24,8 +24,17 @@ from worker.inference.engine.served import Served
 Make = Callable[..., Engine]
 
 
+@pytest.fixture
+def long() -> Iterator[Bench]:
+    """An engine with a long queue."""
+    bench = Bench(waiting=200)
+    yield bench
+    bench.engine.close()
+
+
 class TestFairness:
-    def test_a_tenants_hundred_requests_delay_anothers_one_by_no_step(self, bench: Bench) -> None:
+    def test_a_tenants_hundred_requests_delay_anothers_one_by_no_step(self, long: Bench) -> None:
+        bench = long
         gate = bench.held()
         crowd = [bench.engine.submit(a_draw(f"a{n}", tenant="a", steps=6)) for n in range(100)]
         gate.reached.wait(60)
@@ -39,7 +48,8 @@ class TestFairness:
         for ticket in crowd:
             ticket.result(60)
 
-    def test_nor_with_an_adapter_for_every_request_and_few_slots(self, bench: Bench) -> None:
+    def test_nor_with_an_adapter_for_every_request_and_few_slots(self, long: Bench) -> None:
+        bench = long
         gate = bench.held()
         crowd = [bench.engine.submit(a_draw(f"a{n}", tenant="a", adapters=(worn(f"x{n}"),))) for n in range(100)]
         gate.reached.wait(60)
@@ -59,7 +69,7 @@ class TestFairness:
         assert bench.family.calls == [["long", "short"]] * 2 + [["long"]] * 3
 
     def test_a_base_that_wants_room_gets_it_when_anothers_samples_are_done(self) -> None:
-        bench = Bench(loaded_bases=1)
+        bench = Bench(loaded_bases=1, waiting=200)
         crowd = [a_draw(f"a{n}", tenant="a", steps=3 + n % 4) for n in range(30)]
         tickets = bench.together(*crowd, a_draw("b", tenant="b", base="other"))
         done: list[int] = []
@@ -69,7 +79,7 @@ class TestFairness:
             ticket.result(60)
         bench.engine.close()
         assert bench.loaded == ["counting", "other", "counting"]
-        assert done.index(30) == 8
+        assert done.index(30) <= 8, "no more than the call that ran when it came"
 
 
 class TestPadding:

@@ -25,7 +25,7 @@ def roster_of(*runs: Named) -> Roster[Named]:
 
 def call(roster: Roster[Named], places: int = 4) -> list[str]:
     chosen = roster.choose(lambda run: True, lambda run, before: len(before) < places)
-    roster.charge(chosen)
+    roster.charge(chosen, len(chosen))
     return [run.name for run in chosen]
 
 

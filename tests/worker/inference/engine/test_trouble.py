@@ -16,6 +16,7 @@ from worker.inference.engine.engine import Engine
 from worker.inference.engine.requests import (
     Draining,
     LoraFile,
+    NotANumber,
     OutOfMemory,
     QueueFull,
     Worn,
@@ -92,8 +93,10 @@ class TestFailures:
         done: Future[LoraFile] = Future()
         done.set_result(nan)
         bad, good = bench.together(a_draw("bad", adapters=(Worn(done, "nan@1", "nan"),)), a_draw("good"))
-        with pytest.raises(ArithmeticError, match="overflowed"):
+        with pytest.raises(NotANumber) as caught:
             bad.result(60)
+        assert caught.value.errors[0].path == "adapters"
+        assert "nan@1" in caught.value.errors[0].message
         assert np.array_equal(good.result(60).pictures, bench.alone(a_draw("good", batch_size=2)))
 
 

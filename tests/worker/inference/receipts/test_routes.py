@@ -67,8 +67,8 @@ class Site:
         self.app.add_middleware(Guard, key=KEY)
         self.http = TestClient(self.app, headers={"Authorization": f"Bearer {KEY}"})
 
-    def _load(self, entry: BaseModelEntry) -> PipelineFamily:
-        family: PipelineFamily = load("sd", Path(entry.source), device="cpu")
+    def _load(self, entry: BaseModelEntry, folder: Path) -> PipelineFamily:
+        family: PipelineFamily = load("sd", folder, device="cpu")
         self.loaded.append(family)
         return family
 
