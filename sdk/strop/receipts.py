@@ -18,14 +18,14 @@ class Receipts:
     """Receipts."""
 
     def __init__(self, web: Web, gateway: str, endpoint: Callable[[], str]) -> None:
-        self._web, self._gateway, self._endpoint = web, gateway, endpoint
+        self._web, self.gateway, self._endpoint = web, gateway, endpoint
 
     def get(self, adapter: str) -> Receipt:
         """The signed receipt of an adapter's version, as it is stored. It is not checked: hand it to `verify`.
 
         Raises NotFound with code receipt_missing, which says how far it is.
         """
-        content = self._web.content(f"{self._gateway}/models/{quote(adapter, safe='@')}/receipt")
+        content = self._web.content(f"{self.gateway}/models/{quote(adapter, safe='@')}/receipt")
         signed = canonical_file(content)
         body = signed["receipt"]
         return Receipt(
@@ -35,7 +35,7 @@ class Receipts:
 
     def keys(self) -> dict[str, Any]:
         """The public keys that check receipts, as a JWK set. Keep them: with them a receipt is checked without the service."""
-        keys = self._web.get(f"{self._gateway}/.well-known/strop-keys")
+        keys = self._web.get(f"{self.gateway}/.well-known/strop-keys")
         if not isinstance(keys, dict):
             raise StropError("the gateway does not tell its keys as Strop does", code="unreadable_answer")
         return keys

@@ -2,7 +2,7 @@
 
 In order: the file is the one way of writing what it holds (sorted keys, no spare blanks, ASCII), so that there is no byte
 in it that could be another; the receipt's SHA-256 is the one in the file; the key is known; the Ed25519 signature
-(RFC 8032) of the digest and the key's id is the key's; the verdict follows from the figures.
+(RFC 8032) of the digest and the key's id is the key's; the verdict follows from the figures, by the signer's own rules.
 Needs the package `cryptography`: pip install 'strop[verify]'.
 """
 
@@ -103,14 +103,32 @@ def _check_signature(key: bytes, signature: str, statement: bytes) -> None:
 
 
 def _check_verdict(receipt: Mapping[str, Any]) -> None:
-    """Against a signer that says passed of an adapter that costs more."""
+    """Against a signer that says of an adapter what its figures do not say: passed is what has no fault, and each has its reason."""
     try:
-        calls, passed = receipt["calls"], receipt["verdict"] == "passed"
-        equal = calls["ratio"] == 1.0 and calls["base"] == calls["adapter"]
-        if passed and (receipt["reasons"] or not equal):
-            raise InvalidReceipt("the verdict is passed, and the figures say otherwise", code="verdict")
-    except (KeyError, TypeError):
+        found, verdict, reasons = _faults(receipt), receipt["verdict"], receipt["reasons"]
+    except (KeyError, TypeError, ValueError):
         _unreadable("figures are missing")
+    if verdict not in ("passed", "failed") or not isinstance(reasons, list):
+        _unreadable("its verdict is none")
+    if (verdict == "passed") != (found == 0) or len(reasons) != found:
+        raise InvalidReceipt(
+            f"the verdict is {verdict} for {len(reasons)} reasons, and by the figures there are {found}", code="verdict"
+        )
+
+
+def _faults(receipt: Mapping[str, Any]) -> int:
+    """How many rules the figures break, which are two: as many denoiser calls as the base, to the call; and not measurably
+    worse under the job's reward, whose whole 95 % interval of the gain would lie below zero."""
+    calls, gain = receipt["calls"], receipt["reward"]["gain_ci95"]
+    base, adapter, ratio = (_number(calls[name]) for name in ("base", "adapter", "ratio"))
+    _, high = (_number(each) for each in gain)
+    return (adapter != base or ratio != 1.0) + (high < 0)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        _unreadable("a figure is no number")
+    return value
 
 
 def _canonical(value: Any) -> bytes:

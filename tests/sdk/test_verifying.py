@@ -133,6 +133,63 @@ class TestVerify:
             verify(dear, jwks(key))
         assert found.value.code == "verdict"
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"reward": {"gain_ci95": [-0.5, -0.1]}},
+            {"calls": {"base": 19.0}},
+            {"calls": {"adapter": 21.0, "ratio": 1.05}},
+            {"verdict": "failed"},
+            {"reasons": ["it is blue"]},
+            {"verdict": "failed", "reasons": ["it is blue"]},
+        ],
+    )
+    def test_passed_is_what_breaks_no_rule_and_failed_what_does(
+        self, content: bytes, key: keys.SigningKey, change: dict[str, Any]
+    ) -> None:
+        def changed(body: dict[str, Any]) -> None:
+            for name, value in change.items():
+                body[name] = {**body[name], **value} if isinstance(value, dict) else value
+
+        with pytest.raises(InvalidReceipt) as found:
+            verify(forged(content, key, changed, resign=True), jwks(key))
+        assert found.value.code == "verdict"
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"reward": None}, {"calls": {}}, {"verdict": "perhaps"}, {"reasons": None}, {"reasons": ""},
+            {"reward": {"gain_ci95": [0.1]}}, {"reward": {"gain_ci95": ["a", "b"]}},
+            {"calls": {"base": True, "adapter": True, "ratio": True}},
+        ],
+    )  # fmt: skip
+    def test_figures_that_are_none_are_refused(
+        self, content: bytes, key: keys.SigningKey, change: dict[str, Any]
+    ) -> None:
+        with pytest.raises(InvalidReceipt) as found:
+            verify(forged(content, key, lambda body: body.update(change), resign=True), jwks(key))
+        assert found.value.code == "unreadable_receipt"
+
+    @given(
+        st.sampled_from([1.0, 1.05, 0.5]),
+        st.floats(-1, 1),
+        st.sampled_from(["passed", "failed"]),
+        st.lists(st.just("it is blue"), max_size=3),
+    )
+    def test_has_the_signers_rules_and_no_other(
+        self, key: keys.SigningKey, ratio: float, gain: float, verdict: str, reasons: list[str]
+    ) -> None:
+        """Whatever the figures: what the service would sign is genuine, and another verdict or number of reasons is not."""
+        honest = receipt_of(VERSION, measured(ratio=ratio, gain=gain))
+        said = {"verdict": verdict, "reasons": reasons}
+        content = forged(seal(honest, key).canonical(), key, lambda body: body.update(said), resign=True)
+        if (verdict, len(reasons)) == (honest.verdict, len(honest.reasons)):
+            assert verify(content, jwks(key)).verdict == verdict
+        else:
+            with pytest.raises(InvalidReceipt) as found:
+                verify(content, jwks(key))
+            assert found.value.code == "verdict"
+
 
 class TestCommand:
     """`strop receipts verify FILE --keys FILE`: no service is there."""

@@ -8,9 +8,11 @@ from typing import Any
 
 import httpx
 
+from strop.cli.keyring import keys_for
 from strop.cli.verb import Out, UsageError, Verb
 from strop.client import Client
 from strop.records import Receipt
+from strop.verifying import canonical_file
 
 
 def get(client: Client, given: argparse.Namespace, out: Out) -> None:
@@ -44,8 +46,9 @@ def ask_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def verify(client: Client, given: argparse.Namespace, out: Out) -> int:
-    keys = _keys(given.keys) if given.keys else None
-    receipt = client.receipts.verify(given.file.read_bytes(), keys)
+    content = given.file.read_bytes()
+    keys = _keys(given.keys) if given.keys else keys_for(client, canonical_file(content)["key_id"])
+    receipt = client.receipts.verify(content, keys)
     genuine = f"genuine: {receipt.adapter}, signed with the key {receipt.key_id}"
     out.record(receipt.body, genuine, *_lines(receipt.body))
     return 0 if receipt.verdict == "passed" else 1
@@ -54,8 +57,10 @@ def verify(client: Client, given: argparse.Namespace, out: Out) -> int:
 def verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="a signed receipt, as `strop receipts get -o` keeps it")
     parser.add_argument(
-        "--keys", metavar="FILE|URL", help="the public keys (default: the gateway's /.well-known/strop-keys)"
-    )
+        "--keys", metavar="FILE|URL",
+        help="the public keys, as `strop receipts keys` prints them (default: those kept in ~/.cache/strop; the gateway is asked "
+        "only for a key that is not among them yet)",
+    )  # fmt: skip
 
 
 def keys(client: Client, given: argparse.Namespace, out: Out) -> None:

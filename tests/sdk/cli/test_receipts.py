@@ -8,11 +8,11 @@ import strop
 
 from service.adapters import keys
 from service.operations.receipts import Receipts
-from service.operations.signing import Signing
+from service.operations.signing import Signing, seal
 from tests.sdk.cli.conftest import Command
 from tests.sdk.conftest import Gateway
 from tests.sdk.servers import Reply, http_server
-from tests.sdk.test_verifying import VERSION
+from tests.sdk.test_verifying import VERSION, jwks
 from tests.service.receipts import PlannedMeasurer, measured, receipt_of
 
 ASKED = "/v1/receipts"
@@ -36,6 +36,58 @@ def test_a_signed_one_is_got_kept_and_verified_without_the_service(
     nowhere = ("--url", "http://127.0.0.1:1")
     assert command("receipts", "verify", kept, "--keys", known, *nowhere).code == 0
     assert command("receipts", "verify", kept, "--keys", f"{at_gateway.url}/.well-known/strop-keys", *nowhere).code == 0
+
+
+class TestVerifyWithoutKeys:
+    """The keys are asked for once, and kept: afterwards no network is needed."""
+
+    KEYS = "/.well-known/strop-keys"
+
+    @pytest.fixture
+    def key(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> keys.SigningKey:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        return keys.generate(tmp_path / "key.pem")
+
+    def signed(self, key: keys.SigningKey, folder: Path) -> Path:
+        file = folder / f"{key.key_id}.json"
+        file.write_bytes(seal(receipt_of(VERSION), key).canonical())
+        return file
+
+    def test_needs_the_network_once(self, command: Command, key: keys.SigningKey, tmp_path: Path) -> None:
+        file = self.signed(key, tmp_path)
+        with http_server({self.KEYS: [Reply(body=jwks(key))]}) as http:
+            at = ("--url", http.url)
+            assert command("receipts", "verify", file, *at).code == 0
+            assert command("receipts", "verify", file, *at).code == 0
+            assert http.seen(self.KEYS) == 1
+        assert command("receipts", "verify", file, *at).code == 0, "the server is gone"
+
+    def test_asks_again_for_a_key_that_is_new(self, command: Command, key: keys.SigningKey, tmp_path: Path) -> None:
+        new = keys.generate(tmp_path / "new.pem")
+        with http_server({self.KEYS: [Reply(body=jwks(key)), Reply(body=jwks(new, key))]}) as http:
+            for each in (key, new):
+                assert command("receipts", "verify", self.signed(each, tmp_path), "--url", http.url).code == 0
+
+    def test_trusts_no_other_gateways_keys(self, command: Command, key: keys.SigningKey, tmp_path: Path) -> None:
+        file = self.signed(key, tmp_path)
+        with (
+            http_server({self.KEYS: [Reply(body=jwks(key))]}) as own,
+            http_server({self.KEYS: [Reply(body={"keys": []})]}) as other,
+        ):
+            assert command("receipts", "verify", file, "--url", own.url).code == 0
+            assert "not among the keys" in command("receipts", "verify", file, "--url", other.url).err
+
+    @pytest.mark.parametrize("kept", ["", "[]", '{"keys": 1}'])
+    def test_gets_over_a_kept_file_that_is_damaged(
+        self, command: Command, key: keys.SigningKey, tmp_path: Path, kept: str
+    ) -> None:
+        file = self.signed(key, tmp_path)
+        with http_server({self.KEYS: [Reply(body=jwks(key))]}) as http:
+            assert command("receipts", "verify", file, "--url", http.url).code == 0
+            (place,) = (tmp_path / "cache" / "strop").iterdir()
+            place.write_text(kept)
+            assert command("receipts", "verify", file, "--url", http.url).code == 0
+            assert json.loads(place.read_bytes()) == jwks(key)
 
 
 class TestAsk:
