@@ -33,6 +33,7 @@ class AdapterVersion:
     """One version of an adapter: the file that holds it, the job that made it, the manifest that says how.
 
     `start`: the adapter, name@version, that its training began with. `aliases`: those that point to this version.
+    `base_revision`: of the base model, as the catalogue had it when the job was posted; "" where it pinned none.
     """
 
     tenant: TenantId
@@ -46,6 +47,7 @@ class AdapterVersion:
     created_at: datetime
     start: str | None = None
     aliases: tuple[str, ...] = ()
+    base_revision: str = ""
 
     @property
     def reference(self) -> str:

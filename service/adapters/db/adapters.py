@@ -169,6 +169,7 @@ def _versions() -> Select[Any]:
         of_version.manifest_sha256,
         of_version.created_at.label("published_at"),
         jobs.c.recipe["start_adapter"].as_string().label("start"),
+        jobs.c.recipe["base", "revision"].as_string().label("base_revision"),
     )
     return named.select_from(adapter_versions.join(artifacts, _ITS_FILE).join(jobs, its_job))
 
@@ -186,6 +187,7 @@ def _version(row: Row[Any], aliases: Iterable[str] = ()) -> AdapterVersion:
         created_at=row.published_at,
         start=row.start,
         aliases=tuple(sorted(aliases)),
+        base_revision=row.base_revision or "",
     )
 
 

@@ -68,7 +68,7 @@ class Shelf:
         )
         assert file.sha256 == sha256
         return AdapterVersion(
-            tenant, "red-things", self.made, base, job, file, manifest.key, manifest.sha256, CREATED
+            tenant, "red-things", self.made, base, job, file, manifest.key, manifest.sha256, CREATED, base_revision="1"
         )  # fmt: skip
 
     def replace(self, key: str, data: bytes) -> None:

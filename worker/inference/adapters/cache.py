@@ -211,6 +211,9 @@ class AdapterCache:
         named = {(each.kind, each.key, each.sha256) for each in manifest.files}
         if (Kind.ADAPTER, version.file.key, sha256) not in named or manifest.base_model != version.base_model:
             raise corrupt(version.reference, "its manifest names another file or another base model")
+        if manifest.base_revision != version.base_revision:
+            told = f"{manifest.base_revision or 'none'}, and its job {version.base_revision or 'none'}"
+            raise corrupt(version.reference, f"its manifest names another revision of {version.base_model}: {told}")
 
     def _stored(self, version: AdapterVersion, key: str, most: int) -> bytearray:
         """The bytes of a stored file. Raises AdapterCorrupt where it is gone or longer than `most`."""

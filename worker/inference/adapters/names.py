@@ -142,14 +142,21 @@ class Names:
 
 
 def _check_one_base(base: BaseModelEntry, reference: str, chosen: Sequence[Chosen], *, offset: int) -> None:
-    """The first `offset` of the chosen are of `model` itself."""
+    """The first `offset` of the chosen are of `model` itself. A revision that was not pinned cannot be compared."""
     seen: set[str] = set()
     for place, each in enumerate(chosen):
-        version, path = each.version, f"adapters.{place - offset}.name"
+        version, path = each.version, f"adapters.{place - offset}.name" if place >= offset else "model"
         if version.base_model != base.name:
             message = f"{version.reference} was trained on {version.base_model}, and {reference} is of {base.name}"
             remedy = f"name adapters of {base.name} only, or another model"
             raise _refusal(path, message, remedy, "another_base_model")
+        if base.revision and version.base_revision and version.base_revision != base.revision:
+            message = (
+                f"{version.reference} was trained on {base.name} at revision {version.base_revision}, "
+                f"and the catalogue has {base.revision}"
+            )
+            remedy = "ask the operator to put that revision back, or train the adapter anew on this one"
+            raise _refusal(path, message, remedy, "catalogue_changed")
         if version.reference in seen:
             remedy = "name it once, with the weight that you want in all"
             raise _refusal(path, f"{version.reference} is named twice", remedy, "adapter_twice")

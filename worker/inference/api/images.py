@@ -67,8 +67,8 @@ class Images:
         """One of them by its name. Raises NotFound."""
         try:
             worn = self.names.resolve(principal, name).adapters
-        except InvalidRequest:
-            raise NotFound(f"there is no model {name[:64]!r}") from None
+        except InvalidRequest as refused:
+            raise NotFound(refused.errors[0].message) from None
         if not worn:
             return _model(name, None, "catalogue")
         return _model(name, worn[0].version.created_at, worn[0].version.tenant)

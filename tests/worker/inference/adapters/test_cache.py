@@ -225,6 +225,12 @@ class TestChecks:
         swapped = with_file(version, key=other.file.key, sha256=other.file.sha256)
         assert "names another file" in refused(cache, swapped)
 
+    def test_a_manifest_of_another_revision_of_the_base_than_the_jobs_is_refused_with_both(
+        self, cache: AdapterCache, shelf: Shelf
+    ) -> None:
+        message = refused(cache, shelf.put(adapter_bytes(0), base_revision="2"))
+        assert "its manifest names another revision of tiny: 2, and its job 1" in message
+
     def test_a_manifest_that_is_no_json_is_refused(self, cache: AdapterCache, shelf: Shelf) -> None:
         version = shelf.put(adapter_bytes(0))
         shelf.replace(version.manifest_key, b"[]")

@@ -119,6 +119,22 @@ class TestAModel:
         assert (code, path) == ("unknown_base_model", "model")
         assert message == "lost@1 was trained on gone, which is not in the catalogue"
 
+    def test_whose_base_has_moved_to_another_revision_is_refused_with_both_and_what_to_do(self, rows: Rows) -> None:
+        rows.versions[2] = replace(rows.versions[2], base_revision="sha256:old")
+        moved = Catalogue(bases={"tiny": CATALOGUE.bases["tiny"].model_copy(update={"revision": "sha256:new"})})
+        names = Names(Models(rows, moved), moved)  # type: ignore[arg-type]
+        for place, asked in {"model": ("blue",), "adapters.0.name": ("red", [Weighted("blue")])}.items():
+            code, path, message, remedy = refusal(names, *asked)
+            assert (code, path) == ("catalogue_changed", place)
+            assert message == "blue@1 was trained on tiny at revision sha256:old, and the catalogue has sha256:new"
+            assert remedy.startswith("ask the operator to put that revision back")
+
+    @pytest.mark.parametrize(("then", "now"), [("", ""), ("", "sha256:a"), ("sha256:a", "sha256:a"), ("sha256:a", "")])
+    def test_whose_base_is_the_same_as_far_as_it_was_pinned_is_served(self, rows: Rows, then: str, now: str) -> None:
+        rows.versions[2] = replace(rows.versions[2], base_revision=then)
+        pinned = Catalogue(bases={"tiny": CATALOGUE.bases["tiny"].model_copy(update={"revision": now})})
+        assert Names(Models(rows, pinned), pinned).resolve(LOCAL, "blue").reference == "blue@1"  # type: ignore[arg-type]
+
     def test_is_what_its_alias_means_now(self, names: Names, rows: Rows) -> None:
         names.resolve(LOCAL, "red@stable")
         rows.aliases["red@stable"] = 2
