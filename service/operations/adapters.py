@@ -50,14 +50,15 @@ class Adapters:
         return found
 
     def delete_alias(self, principal: Principal, name: str, alias: str, keyed: Keyed | None = None) -> bool:
-        """Take the alias away; its version stays. Returns whether an earlier request did it. Raises NotFound."""
+        """Take the alias away; its version stays. Returns whether an earlier request did it.
+
+        Raises NotFound, and Conflict for one that needs a receipt.
+        """
         aliases.known_name(name)
         aliases.known_alias(alias)
 
         def write(unit: WriteUnit) -> None:
-            held = unit.adapters.hold(principal.tenant, name)
-            if not held or not unit.adapters.unpoint(principal.tenant, name, alias):
-                raise aliases.no_alias(name, alias)
+            aliases.take_away(unit, principal.tenant, name, alias)
 
         return once(self._database, principal, keyed, alias, write)[1]
 
@@ -65,7 +66,7 @@ class Adapters:
         """Delete `name@3`, or all versions of `name`. Returns whether an earlier request did it.
 
         One transaction, then the files. Raises NotFound; InvalidRequest for an alias; Conflict while an alias points to it,
-        unless `force` takes that away too, and while a job that begins with it has not ended.
+        unless `force` takes that away too (not one that needs a receipt), and while a job that begins with it has not ended.
         """
         bare, version = deleting.parse(name)
         gone: list[Artifact] = []

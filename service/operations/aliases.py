@@ -1,4 +1,4 @@
-"""The rules of aliases: what may be one, where one may point, and what it needs before it moves. In the caller's unit."""
+"""The rules of aliases: what may be one, where one may point, what it needs before it moves or goes. In the caller's unit."""
 
 import re
 
@@ -36,6 +36,23 @@ def move(unit: WriteUnit, tenant: TenantId, name: str, alias: str, asked: AliasR
 
 def find(unit: ReadUnit, tenant: TenantId, name: str, alias: str) -> Alias | None:
     return next((each for each in unit.adapters.aliases(tenant, name) if each.alias == alias), None)
+
+
+def take_away(unit: WriteUnit, tenant: TenantId, name: str, alias: str) -> None:
+    """The alias is no more; its version stays. The name is held.
+
+    Raises NotFound, and Conflict for one that needs a receipt: made anew it would need none, so it is freed first, in words.
+    """
+    found = find(unit, tenant, name, alias) if unit.adapters.hold(tenant, name) else None
+    if found is None:
+        raise no_alias(name, alias)
+    if found.needs_receipt:
+        raise Conflict(
+            f"{found.reference} moves only to a version with a passed receipt, and would not know of it once it was taken away "
+            f"and made anew: put it on {name}@{found.version} with needs_receipt false first",
+            code="alias_needs_receipt",
+        )
+    unit.adapters.unpoint(tenant, name, alias)
 
 
 def require_receipt(unit: ReadUnit, version: AdapterVersion, alias: str) -> None:

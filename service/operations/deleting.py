@@ -13,7 +13,7 @@ from service.domain.errors import Conflict, FieldError, InvalidRequest, NotFound
 from service.domain.ids import NOBODY, TenantId
 from service.domain.ports import Deed, WriteUnit
 from service.domain.recipes import Recipe
-from service.operations.aliases import no_adapter
+from service.operations.aliases import no_adapter, take_away
 
 
 def parse(name: str) -> tuple[str, int | None]:
@@ -64,7 +64,7 @@ def _check_aliases(unit: WriteUnit, gone: Sequence[AdapterVersion], *, force: bo
                 code="adapter_has_alias",
             )
         for alias in each.aliases:
-            unit.adapters.unpoint(each.tenant, each.name, alias)
+            take_away(unit, each.tenant, each.name, alias)
 
 
 def _check_jobs(unit: WriteUnit, tenant: TenantId, gone: Sequence[AdapterVersion]) -> None:

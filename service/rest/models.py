@@ -74,11 +74,11 @@ def set_alias(
     return shapes.Alias.of(marked(response, moved.alias, moved.replayed))
 
 
-@models.delete("/models/{name}/aliases/{alias}", responses=refusals(404, 422, 503))
+@models.delete("/models/{name}/aliases/{alias}", responses=refusals(404, 409, 422, 503))
 def delete_alias(
     *, name: Name, alias: AliasName, response: Response, ask: Ask, asker: Asker, keyed: Keyed
 ) -> shapes.Deleted:
-    """Take an alias away; its version stays."""
+    """Take an alias away; its version stays. One that needs a receipt is first moved with needs_receipt false."""
     gone = shapes.Deleted(object="alias", name=f"{name}@{alias}")
     return marked(response, gone, ask.adapters.delete_alias(asker, name, alias, keyed))
 

@@ -1,14 +1,17 @@
 """Aliases: names that move from version to version in one step, and never mean nothing on the way."""
 
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
 from service.domain.adapters import AdapterVersion, AliasRequest, parse_reference
+from service.domain.catalogue import Catalogue
 from service.domain.errors import Conflict, InvalidRequest, NotFound
 from service.domain.principals import LOCAL, Principal
+from service.operations.jobs import Jobs
 from service.operations.models import MAX_LISTED
 from service.operations.once import keyed
 from tests.service.world import OTHER, World, run_at_once
@@ -123,6 +126,28 @@ class TestANeededReceipt:
         assert put(world, 2, needs_receipt=False).alias.needs_receipt is False
         assert meaning(world) == "red@2"
 
+    def test_is_not_lost_by_taking_the_alias_away(self, world: World) -> None:
+        for _ in range(2):
+            world.deliver()
+        put(world, 1)
+        world.sql("UPDATE adapter_aliases SET needs_receipt = TRUE")
+        remove = partial(world.adapters.delete, LOCAL, force=True)
+        for gone in (
+            lambda: world.adapters.delete_alias(LOCAL, "red", "stable"),
+            lambda: remove("red@1"),
+            lambda: remove("red"),
+        ):
+            with pytest.raises(Conflict, match="put it on red@1 with needs_receipt false first") as refused:
+                gone()
+            assert refused.value.code == "alias_needs_receipt"
+        with pytest.raises(Conflict):
+            put(world, 2)
+        assert world.models.show(LOCAL, "red").versions == (2, 1)
+        assert meaning(world) == "red@1"
+        put(world, 1, needs_receipt=False)
+        world.adapters.delete_alias(LOCAL, "red", "stable")
+        assert put(world, 2).created
+
 
 class TestTakingAway:
     def test_leaves_the_version(self, world: World) -> None:
@@ -154,6 +179,16 @@ class TestShowing:
             assert [(each.alias, each.version) for each in shown.aliases] == [("best", 2), ("stable", 2)]
         listed = {each.reference: each.aliases for each in adapters(world)}
         assert listed == {"red@3": (), "red@2": ("best", "stable"), "red@1": ()}
+
+    def test_a_version_tells_the_revision_of_its_base_that_its_job_was_posted_with(self, world: World) -> None:
+        world.deliver()
+        pinned = world.catalogue.bases["shapes"].model_copy(update={"revision": "sha256:new"})
+        world.jobs = Jobs(world.database, world.bell, Catalogue(bases={"shapes": pinned}), world.store)
+        world.deliver(reward={"type": "jpeg-compressibility"})
+        assert [(each.reference, each.base_revision) for each in adapters(world)] == [
+            ("red@2", "sha256:new"), ("red@1", ""),
+        ]  # fmt: skip
+        assert world.models.resolve(LOCAL, "red").base_revision == "sha256:new"  # type: ignore[union-attr]
 
     def test_a_list_that_is_cut_still_has_what_an_alias_points_to(
         self, world: World, monkeypatch: pytest.MonkeyPatch
