@@ -20,17 +20,32 @@ from worker.inference.engine.requests import (
 Make = Callable[..., Engine]
 
 
+class Clock:
+    """Seconds that pass only where a test lets them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def later(self, seconds: float) -> None:
+        self.now += seconds
+
+
 class Bench:
-    """An engine over counting families, by the base's name."""
+    """An engine over counting families, by the base's name. `before_load(name)` runs before each load of a base."""
 
     def __init__(self, **words: Any) -> None:
         self.families: dict[str, CountingFamily] = {}
         self.loaded: list[str] = []
+        self.before_load: Callable[[str], object] = lambda name: None
         self.engine = Engine(self._load, **{"slots": 4, "slot_rank": 4, **words})
 
     def _load(self, base: BaseModelEntry, folder: Path) -> CountingFamily:
         if "broken" in base.name:
             raise JobFailure("there is no such folder")
+        self.before_load(base.name)
         self.loaded.append(base.name)
         return self.families.setdefault(base.name, CountingFamily())
 
