@@ -66,7 +66,10 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
         return bases.folder(entry, cache)
 
     def load_base(entry: BaseModelEntry, folder: Path) -> Family:
-        return load(entry.family, folder, device=chosen.device, resolution=entry.resolution)
+        small = Path(entry.preview_decoder) if entry.preview_decoder else None
+        return load(
+            entry.family, folder, device=chosen.device, resolution=entry.resolution, preview_decoder=small
+        )  # fmt: skip
 
     def clock() -> datetime:
         return datetime.now(UTC)

@@ -66,6 +66,9 @@ class _Event(BaseModel):
     created_at: int
     output_format: Format
     quality: Literal["auto"] = "auto"
+    safety: Safety = Field(
+        description="off: nothing looked at it; passed: it, or all of the pictures; withheld: not all."
+    )
     size: str
     image_index: int = Field(description="Which of the n pictures, from 0.")
     seed: int
@@ -86,7 +89,6 @@ class CompletedImage(_Event):
     usage: Usage
     steps: str
     adapters: list[str]
-    safety: Safety
     withheld: str | None
     warnings: list[str]
 

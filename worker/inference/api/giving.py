@@ -1,6 +1,6 @@
 """From drawn pixels to what is given out: looked at by the safety checker, encoded, in the answer or behind a link."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -63,33 +63,36 @@ class Giving:
 
     def preview(self, begun: Begun, partial: Partial) -> PartialImage | None:
         """None where the safety checker withholds it."""
-        if self.checker.reasons(partial.picture[None], begun.request.prompt)[0] is not None:
+        reasons = self.checker.reasons(partial.picture[None], begun.request.prompt)
+        if reasons[0] is not None:
             return None
-        event = self._event(begun, partial.index, partial.picture)
+        event = self._event(begun, partial.index, partial.picture, reasons)
         return PartialImage(**event, partial_image_index=partial.number - 1)
 
     def completed(self, begun: Begun, drawn: Drawn) -> Iterator[CompletedImage]:
         """One event a picture, in their order."""
         reasons = self.checker.reasons(drawn.pictures, begun.request.prompt)
         for place, (picture, reason) in enumerate(zip(drawn.pictures, reasons, strict=True)):
-            event = self._event(begun, place, None if reason is not None else picture)
+            event = self._event(begun, place, None if reason is not None else picture, reasons)
             yield CompletedImage(
                 **event,
                 usage=usage(begun, drawn),
                 steps=drawn.steps[place],
                 adapters=worn(begun),
-                safety=self.checker.state(reasons),
                 withheld=reason,
                 warnings=list(drawn.warnings),
             )
 
-    def _event(self, begun: Begun, place: int, picture: np.ndarray | None) -> dict[str, Any]:
+    def _event(
+        self, begun: Begun, place: int, picture: np.ndarray | None, reasons: Sequence[str | None]
+    ) -> dict[str, Any]:
         request = begun.request
         data = b"" if picture is None else encode(picture, request.output_format, request.output_compression)
         return {
             "b64_json": base64_of(data),
             "created_at": int(self.clock().timestamp()),
             "output_format": request.output_format,
+            "safety": self.checker.state(reasons),
             "size": begun.size,
             "image_index": place,
             "seed": begun.draw.seed + place,

@@ -36,6 +36,14 @@ def test_what_passes_is_given_out_and_said_so(checked: Checked, shared: TestClie
     assert answer["data"] == plain["data"]
 
 
+def test_every_event_of_a_stream_says_so(checked: Checked, shared: TestClient) -> None:
+    for client, state in ((checked("all_pass"), "passed"), (shared, "off")):
+        told = events(post(client, stream=True, partial_images=1).text)
+        assert [(name.rpartition(".")[2], data["safety"]) for name, data in told] == [
+            ("partial_image", state), ("completed", state),
+        ]  # fmt: skip
+
+
 def test_what_is_withheld_has_no_bytes_anywhere(checked: Checked) -> None:
     client = checked("second_is_withheld")
     answer = post(client, n=2).json()

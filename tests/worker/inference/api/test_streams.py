@@ -1,6 +1,7 @@
 """Pictures as server-sent events: the order they come in, what fails on the way, and nothing drawn for who is gone."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.settings import Settings
+from tests.worker import tiny_families
 from tests.worker.inference.calls import GENERATIONS, GOOD, distance, pixels, post, served
 from tests.worker.inference.conftest import KEY, Deliver
 from tests.worker.inference.slow import Held
@@ -50,6 +52,20 @@ def test_previews_come_nearer_to_the_picture(shared: TestClient) -> None:
     distances = [abs(each.astype(int) - last).mean() for each in previews]
     assert distances == sorted(distances, reverse=True)
     assert distance(previews[-1], last) > 0
+
+
+def test_previews_are_by_the_small_decoder_that_the_catalogue_names(
+    settings: Settings, shared: TestClient, tmp_path: Path
+) -> None:
+    with settings.catalogue.open("a") as catalogue:
+        catalogue.write(f'preview_decoder = "{tiny_families.preview_decoder(tmp_path / "small")}"\n')
+    with TestClient(create_app(settings), headers={"Authorization": f"Bearer {KEY}"}) as client:
+        small, large = (
+            [data["b64_json"] for _, data in events(post(each, stream=True, partial_images=1).text)]
+            for each in (client, shared)
+        )
+    assert distance(pixels(small[0]), pixels(large[0])) > 0
+    assert small[1:] == large[1:], "the picture itself is the large one's"
 
 
 def test_a_refusal_before_the_first_event_has_its_status(shared: TestClient) -> None:
