@@ -21,7 +21,7 @@ def fetched(name: str) -> bool:
 
 class TestTurns:
     def test_a_third_base_is_not_starved_by_two_of_two_shapes_under_steady_load(self) -> None:
-        bench, kinds = Bench(waiting=400), [("counting", 1.0), ("counting", 2.0), ("second", 1.0), ("second", 2.0)]
+        bench, kinds = Bench(waiting=400), [("counting", 1.0), ("second", 1.0), ("counting", 2.0), ("second", 2.0)]
         bench.engine.exclusively(entry("second"), lambda served: None).result(60)
         gate = bench.held()
         crowd = [
@@ -34,7 +34,7 @@ class TestTurns:
         eventually(lambda: fetched("third"))
         done = order_of([*crowd, third], gate.opened)
         bench.engine.close()
-        assert done.index(len(crowd)) < len(crowd) / 4
+        assert done.index(len(crowd)) <= 16, "no more than the two calls of the base that leaves"
 
     @pytest.mark.parametrize("places", [1, 2])
     def test_more_bases_than_places_are_all_drawn(self, places: int) -> None:

@@ -10,13 +10,15 @@ import pytest
 
 from service.domain.errors import InvalidRequest
 from tests.worker.inference.counting import a_draw, a_file, entry, worn
-from tests.worker.inference.engine.conftest import Bench, waits_for_draining
+from tests.worker.inference.engine.conftest import Bench, Clock, waits_for_draining
 from worker.inference.engine.engine import Engine
+from worker.inference.engine.figures import EXCLUSIVE
 from worker.inference.engine.requests import (
     AdapterCorrupt,
     AdapterRefused,
     LoraFile,
     Partial,
+    QueueFull,
     Worn,
 )
 from worker.inference.engine.served import Served
@@ -47,6 +49,43 @@ class TestFairness:
         assert finished.result(60) - called == 6
         for ticket in crowd:
             ticket.result(60)
+
+    def test_a_tenants_full_queue_keeps_nobody_else_out(self, bench: Bench) -> None:
+        gate = bench.held()
+        crowd = [bench.engine.submit(a_draw("a0", tenant="a", steps=6))]
+        gate.reached.wait(60)
+        crowd += [bench.engine.submit(a_draw(f"a{n}", tenant="a", steps=6)) for n in range(1, 17)]
+        with pytest.raises(QueueFull):
+            bench.engine.submit(a_draw("a17", tenant="a"))
+        one = bench.engine.submit(a_draw("b", tenant="b", steps=6))
+        called = len(bench.family.calls) + 1
+        finished = Future[int]()
+        one.add_done_callback(lambda _: finished.set_result(len(bench.family.calls)))
+        gate.opened.set()
+        assert one.result(60).nfe == 6
+        assert finished.result(60) - called == 6
+        assert [ticket.result(60).nfe for ticket in crowd] == [6] * 17
+
+    def test_nor_do_many_tenants_full_queues_keep_out_anothers_first_request(self) -> None:
+        bench = Bench(waiting=2)
+        gate = bench.held()
+        tickets = [bench.engine.submit(a_draw())]
+        gate.reached.wait(60)
+        tickets += [bench.engine.submit(a_draw(tenant=f"t{n % 8}")) for n in range(16)]
+        tickets.append(bench.engine.submit(a_draw(tenant="late")))
+        with pytest.raises(QueueFull):
+            bench.engine.submit(a_draw(tenant="late"))
+        gate.opened.set()
+        assert [ticket.result(60).nfe for ticket in tickets] == [4] * 18
+        bench.engine.close()
+
+    def test_who_pins_a_large_size_pays_for_its_padding(self, bench: Bench) -> None:
+        alone, other = a_draw("a", tenant="a", batch_size=8, steps=64), a_draw("b", tenant="b", steps=64)
+        tickets = bench.together(alone, other)
+        calls = Future[int]()
+        tickets[1].add_done_callback(lambda _: calls.set_result(len(bench.family.calls)))
+        assert 64 + 8 <= calls.result(60) <= 64 + 10
+        assert tickets[0].result(60).nfe == 64
 
     def test_nor_with_an_adapter_for_every_request_and_few_slots(self, long: Bench) -> None:
         bench = long
@@ -190,6 +229,48 @@ class TestExclusively:
             bench.engine.exclusively(entry(), lambda served: 1 / 0).result(60)
         assert bench.engine.submit(a_draw()).result(60).nfe == 4
 
+    def test_gets_no_more_of_the_time_than_the_samples_beside_it(self) -> None:
+        clock = Clock()
+        bench = Bench(clock=clock)
+        gate, order = bench.held(), []  # type: ignore[var-annotated]
+        ticket = bench.engine.submit(a_draw(steps=40))
+        gate.reached.wait(60)
+
+        def step(texts: list[str]) -> None:
+            clock.later(1)
+            order.append("step")
+
+        def portion(served: Served) -> None:
+            clock.later(6)
+            order.append("portion")
+
+        works = [bench.engine.exclusively(entry(), portion) for _ in range(3)]
+        bench.family.before_call = step
+        gate.opened.set()
+        for work in works:
+            work.result(60)
+        ticket.result(60)
+        assert order[:15] == ["portion", *["step"] * 6] * 2 + ["portion"]
+        bench.engine.close()
+
+    def test_waits_for_nobody_where_nobody_draws(self) -> None:
+        clock = Clock()
+        bench = Bench(clock=clock)
+        works = [bench.engine.exclusively(entry(), lambda served: clock.later(6)) for _ in range(3)]
+        for work in works:
+            work.result(60)
+        bench.engine.close()
+
+    def test_is_counted_apart(self, bench: Bench) -> None:
+        wearing = ((a_file("x"), 1.0),)
+        bench.engine.exclusively(
+            entry(),
+            lambda served: served.draw(["p"], [1], guidance=1.0, steps=3, scheduler="ddim", wearings=[wearing]),
+        ).result(60)
+        figures = bench.engine.figures()
+        assert (figures.nfe, figures.slot_loads) == ({EXCLUSIVE: 24}, 1), "in calls of eight rows"
+        assert figures.slot_bytes > 0
+
     def test_given_up_while_it_waits_is_not_done_and_harms_nobody(self, bench: Bench) -> None:
         gate = bench.held()
         running = bench.engine.submit(a_draw())
@@ -205,6 +286,14 @@ class TestExclusively:
 
 
 class TestFigures:
+    def test_of_slots_are_those_of_the_bases_that_are_loaded(self) -> None:
+        bench = Bench(loaded_bases=1)
+        bench.engine.submit(a_draw(adapters=(worn("x"),))).result(60)
+        assert bench.engine.figures().slot_bytes == 4 * (5 * 4 * 4 * 2), "a and b of five slots, rank 4, four features"
+        bench.engine.submit(a_draw(base="other")).result(60)
+        assert bench.engine.figures().slot_bytes == 0
+        bench.engine.close()
+
     def test_tell_what_waits_runs_and_stalls(self, bench: Bench) -> None:
         assert bench.engine.submit(a_draw()).result(60)
         gate = bench.held()

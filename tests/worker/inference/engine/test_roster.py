@@ -59,6 +59,16 @@ class TestBetweenTenants:
         had = [name for _ in range(50) for name in call(roster)]
         assert {name: had.count(name) for name in "abc"} == {"a": 20, "b": 10, "c": 20}
 
+    def test_padding_is_paid_by_those_who_ask_for_it(self) -> None:
+        pinned = Shape(entry(), False, pinned=8)
+        roster = roster_of(Named("a", "a", pinned), Named("b", "b", OTHER))
+        had = []
+        for _ in range(90):
+            (run,) = roster.choose(lambda run: True, lambda run, before: True)
+            roster.charge([run], run.shape.pinned or 1)
+            had.append(run.name)
+        assert (had.count("a"), had.count("b")) == (10, 80)
+
     def test_being_away_earns_nothing(self) -> None:
         roster = roster_of(Named("a", "a"), late := Named("b0", "b"))
         call(roster)

@@ -84,7 +84,11 @@ class TestAStandstill:
     def test_ends_with_a_step_or_the_load_of_a_base(self, bench: Bench, clock: Clock) -> None:
         gates = Gate(), Gate()
         left = list(gates)
-        bench.family.before_call = lambda texts: left.pop(0)(texts)
+
+        def hold(texts: list[str]) -> None:
+            left.pop(0)(texts)
+
+        bench.family.before_call = hold
         ticket = bench.engine.submit(a_draw(steps=2))
         gates[0].reached.wait(60)
         clock.later(7)
