@@ -10,16 +10,15 @@ from worker.models.load import load
 
 
 class Held:
-    """`load` in place of the real one. While `gate` is not set, each denoiser call waits inside; `calls` counts all.
+    """`load` in place of the real one. While `gate` is not set, each denoiser call after the first `free` ones waits inside;
+    `calls` counts all.
 
     As a context it opens the gate at its end, so that a test that fails before does not wait for ever: enter it last.
     """
 
-    def __init__(self, *, open: bool = False) -> None:
+    def __init__(self, *, free: int = 0) -> None:
         self.gate = threading.Event()
-        self.calls = 0
-        if open:
-            self.gate.set()
+        self.calls, self.free = 0, free
 
     def __enter__(self) -> "Held":
         return self
@@ -34,7 +33,8 @@ class Held:
 
     def _hold(self, *_: object) -> None:
         self.calls += 1
-        self.gate.wait()
+        if self.calls > self.free:
+            self.gate.wait()
 
     def until(self, condition: Callable[[int], bool]) -> int:
         """Waits for the count of calls to meet the condition; returns it."""

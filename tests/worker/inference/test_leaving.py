@@ -31,23 +31,21 @@ def ask(url: str, **change: Any) -> socket.socket:
 
 
 @pytest.mark.parametrize("change", [{}, {"stream": True}, {"stream": True, "partial_images": 1, "n": 2}])
-def test_costs_at_most_the_step_that_runs(
+def test_costs_the_step_that_runs_and_no_other(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
-    held = Held(open=True)
+    held = Held(free=2)
     monkeypatch.setattr("worker.inference.app.load", held.load)
     app = create_app(settings)
     engine = app.state.endpoint.engine
     with served(app) as url, held:
         with ask(url, **change):
-            held.until(lambda calls: calls >= 3)
+            held.until(lambda calls: calls == 3)
         eventually(lambda: engine.figures().running == engine.figures().waiting == 0)
-        assert held.calls < STEPS / 2
-        held.gate.clear()  # what comes now would be held, and counted
-        stopped_at = held.calls
-        with ask(url, num_inference_steps=1):
-            held.until(lambda calls: calls == stopped_at + 1)
-            held.gate.set()
+        held.gate.set()
+        with ask(url, num_inference_steps=1) as stays:
+            assert stays.recv(12) == b"HTTP/1.1 200"
+        assert held.calls == 3 + 1
 
 
 def test_while_it_waits_costs_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +57,7 @@ def test_while_it_waits_costs_nothing(settings: Settings, monkeypatch: pytest.Mo
         held.until(lambda calls: calls == 1)
         with ask(url):
             eventually(lambda: engine.figures().waiting == 1)
+        eventually(lambda: engine.figures().waiting == 0)
         held.gate.set()
         assert stays.recv(12) == b"HTTP/1.1 200"
-        eventually(lambda: engine.figures().waiting == engine.figures().running == 0)
-        assert held.calls < 20
+        assert held.calls == 2
