@@ -13,7 +13,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from service.domain.errors import Unavailable
 from service.domain.ids import Fence, JobId, TenantId
@@ -96,11 +104,22 @@ class Judgement(_Record):
 
 
 class Memory(_Record):
-    """The most that was in use while pictures were drawn, in bytes; null where this kind of device does not tell."""
+    """The most that was in use while pictures were drawn, in bytes; null where this kind of device does not tell.
+
+    base_bytes is without slots_bytes: the engine's places for adapters, which stay where they are while the base is drawn.
+    adapter_bytes is all. Receipts from before the slots were counted have no slots_bytes, and theirs are in base_bytes.
+    """
 
     base_bytes: int | None
     adapter_bytes: int | None
+    slots_bytes: int | None = None
     kind: Literal["device", "process"]
+
+    @model_serializer(mode="wrap")
+    def _as_it_was_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Old receipts keep their bytes, which were signed."""
+        written: dict[str, Any] = write(self)
+        return written if self.slots_bytes is not None else {k: v for k, v in written.items() if k != "slots_bytes"}
 
 
 class BreakEven(_Record):

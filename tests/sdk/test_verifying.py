@@ -18,7 +18,7 @@ from service.adapters import keys
 from service.domain.adapters import AdapterVersion
 from service.domain.artifacts import Artifact, Kind
 from service.domain.ids import Fence, JobId, TenantId
-from service.domain.receipts import PublicKey, canonical, statement
+from service.domain.receipts import Memory, PublicKey, SignedReceipt, canonical, statement
 from service.operations.signing import seal
 from service.wire.receipts import Key, Keys
 from tests.service.receipts import measured, receipt_of
@@ -73,6 +73,16 @@ class TestVerify:
         receipt = verify(content, jwks(other_key, key))
         assert (receipt.adapter, receipt.verdict, receipt.key_id) == ("red-things@1", "passed", key.key_id)
         assert receipt.body["calls"]["ratio"] == 1.0
+
+    def test_one_from_before_slots_were_told_apart_is_as_genuine(self, content: bytes, key: keys.SigningKey) -> None:
+        assert b"slots_bytes" not in content
+        assert verify(content, jwks(key)).body["memory"]["base_bytes"] == 1000
+        assert SignedReceipt.model_validate_json(content).canonical() == content, "byte for byte, also to the service"
+        new = measured().model_copy(
+            update={"memory": Memory(base_bytes=1, adapter_bytes=3, slots_bytes=0, kind="device")}
+        )
+        told = verify(seal(receipt_of(VERSION, new), key).canonical(), jwks(key))
+        assert told.body["memory"]["slots_bytes"] == 0
 
     def test_no_byte_can_be_another(self, content: bytes, key: keys.SigningKey) -> None:
         known = jwks(key)

@@ -77,16 +77,19 @@ class Plan:
 
 @dataclass(slots=True)
 class _Drawn:
-    """One side's pictures so far, the rows that its denoiser saw, and the most memory that was in use."""
+    """One side's pictures so far, the rows that its denoiser saw, and the most memory that was in use for it; beside that
+    `slots` bytes lay there which are no part of it."""
 
     pictures: list[np.ndarray] = field(default_factory=list)
     rows: int = 0
     peak: int | None = None
+    slots: int = 0
 
-    def add(self, pictures: np.ndarray, rows: int, peak: int | None) -> None:
+    def add(self, pictures: np.ndarray, rows: int, peak: int | None, slots: int) -> None:
         self.pictures.append(pictures)
         self.rows += rows
         self.peak = peak if self.peak is None else max(self.peak, peak or 0)
+        self.slots = max(self.slots, slots)
 
     @property
     def all(self) -> np.ndarray:
@@ -119,7 +122,7 @@ def measure(run: Run, plan: Plan, judges: Judges, told: Callable[[float], None] 
         reward=_judged(judges.job.recipe, *scores, plan.each),
         held_out=_judged(held_out.recipe, *others, plan.each) if held_out and others else None,
         held_out_missing=judges.missing,
-        memory=Memory(base_bytes=base.peak, adapter_bytes=adapter.peak, kind=kind_of_memory),
+        memory=Memory(base_bytes=base.peak, adapter_bytes=adapter.peak, slots_bytes=base.slots, kind=kind_of_memory),
         break_even=_break_even(plan, calls.base, scores, others),
     )
 
@@ -140,10 +143,11 @@ def split(count: int, most: int = SIZES[0]) -> list[slice]:
     return slices
 
 
-def _batch(side: Side, plan: Plan, rows: slice) -> tuple[np.ndarray, int, int | None]:
+def _batch(side: Side, plan: Plan, rows: slice) -> tuple[np.ndarray, int, int | None, int]:
     with watched(side.denoiser) as peak, counted(side.denoiser) as seen:
         pictures = side.draw(plan.each[rows], plan.seeds[rows], plan.setting)
-    return pictures, seen.seen, peak.bytes
+    own = None if peak.bytes is None else max(peak.bytes - side.slots_bytes, 0)
+    return pictures, seen.seen, own, side.slots_bytes
 
 
 def _scores(run: Run, reward: Reward, pictures: np.ndarray, each: Sequence[str]) -> np.ndarray:

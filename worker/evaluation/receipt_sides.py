@@ -35,10 +35,11 @@ Draw = Callable[[Sequence[str], Sequence[int], Setting], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Who draws, and the module whose forwards are counted."""
+    """Who draws, and the module whose forwards are counted. `slots_bytes`: memory beside it that is no part of it."""
 
     denoiser: nn.Module
     draw: Draw
+    slots_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig
 
 from service.domain import prompts as texts
-from service.domain.receipts import Measured, faults
+from service.domain.receipts import Measured, Memory, faults
 from tests.worker.evaluation.receipts import JUDGES, PLAN, here, with_adapter, worn
 from worker.evaluation.draw import draw
 from worker.evaluation.receipt import Judge, Judges, fitting, measure, split
@@ -67,6 +67,20 @@ class TestMeasure:
         assert 0 < low <= measured.latency.ratio <= high
         assert measured.memory.kind == "process"
         assert (measured.memory.base_bytes or 0) > 50 * 2**20
+
+    def test_what_lies_beside_the_base_is_not_the_bases(self, base: PipelineFamily, adapted: PipelineFamily) -> None:
+        """A quarter of a gigabyte of slots: told by itself, and no part of what the base takes."""
+
+        def taken(slots_bytes: int) -> Memory:
+            sides = Sides(replace(plain(base), slots_bytes=slots_bytes), worn(adapted))
+            return measure(here(sides), PLAN, JUDGES).memory
+
+        without = taken(0)
+        slots = torch.ones(2**28, dtype=torch.uint8)
+        beside = taken(slots.nbytes)
+        assert (without.slots_bytes, beside.slots_bytes) == (0, slots.nbytes)
+        assert beside.base_bytes == pytest.approx(without.base_bytes, abs=2**27)
+        assert (beside.adapter_bytes or 0) > (without.adapter_bytes or 0) + 2**27
 
     def test_of_an_adapter_of_zeros_is_a_tie(self, base: PipelineFamily, sd_folder: Path) -> None:
         nothing = with_adapter(load("sd", sd_folder, device="cpu"), strength=0.0)

@@ -1,1 +1,2 @@
-"""Receipts: routes.py is their wire, desk.py knows who waits, bench.py measures one, judges.py are the rewards that judge."""
+"""Receipts: routes.py is their wire, desk.py knows who waits, bench.py measures one, alone.py draws
+for it by the engine's loop, judges.py are the rewards that judge."""

@@ -21,6 +21,7 @@ from worker.evaluation.receipt_sides import Setting, Side, Sides, plain
 from worker.inference.engine.engine import Engine, schedulers
 from worker.inference.engine.requests import LoraFile, SchedulerName
 from worker.inference.engine.served import Served
+from worker.inference.receipts.alone import Alone
 from worker.inference.receipts.judges import Judging
 
 
@@ -53,7 +54,7 @@ class Bench:
         device = self.engine.exclusively(base, lambda served: _device(served.family.device)).result()
 
         def run(work: Callable[[Sides], Result]) -> Result:
-            return self.engine.exclusively(base, lambda served: work(sides(served, file, scheduler))).result()
+            return self.engine.exclusively(base, lambda served: work(sides(base, served, file, scheduler))).result()
 
         found = measure(run, plan, judges, told)
         reasons = faults(found)
@@ -82,20 +83,19 @@ class Bench:
         return here
 
 
-def sides(served: Served, file: LoraFile, scheduler: SchedulerName) -> Sides:
+def sides(entry: BaseModelEntry, served: Served, file: LoraFile, scheduler: SchedulerName) -> Sides:
     """The base by plain diffusers, with nothing of the engine's in the denoiser; the adapter as the engine serves it."""
+    alone = Alone(entry, served, scheduler)
 
     def base(prompts: Sequence[str], seeds: Sequence[int], setting: Setting) -> np.ndarray:
         with served.plain() as family:
             return plain(family).draw(prompts, seeds, setting)
 
     def adapter(prompts: Sequence[str], seeds: Sequence[int], setting: Setting) -> np.ndarray:
-        return served.draw(
-            prompts, seeds, guidance=setting.guidance, steps=setting.steps, scheduler=scheduler,
-            wearings=[((file, 1.0),)] * len(prompts), batch_size=len(prompts),
-        ).pictures  # fmt: skip
+        return alone.draw(file, prompts, seeds, setting)
 
-    return Sides(Side(served.family.denoiser, base), Side(served.family.denoiser, adapter))
+    denoiser = served.family.denoiser
+    return Sides(Side(denoiser, base, served.slots.bytes), Side(denoiser, adapter))
 
 
 def _device(device: torch.device) -> str:

@@ -7,10 +7,11 @@ Held out is, in this order:
 Rewards that do not look at the prompt (jpeg-compressibility) judge nothing that a prompt asks for, and are never held out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
 from transformers import AutoTokenizer
 
 from service.domain.catalogue import BaseModelEntry, Catalogue, RewardModelEntry
@@ -22,6 +23,7 @@ from worker.evaluation.receipt import Judge, Judges
 from worker.inference import bases
 from worker.models.load import pick_device
 from worker.rewards.make import make
+from worker.rewards.reward import Reward as Judged
 from worker.shapes.render import SIZE
 
 NOBODY = "the catalogue has no other judge that is on this machine and knows the prompts' words"
@@ -29,16 +31,32 @@ TOKENS_A_WORD = 3
 """A tokenizer that needs more, on average, spells the words letter by letter: its CLIP never learned them."""
 
 
+class Late:
+    """A reward that is loaded at its first call: within a portion of the work, which has the device for itself. It goes with
+    its receipt, so that no more than two are ever loaded, and none while pictures are drawn. Raises `reward_unloadable`."""
+
+    def __init__(self, load: Callable[[], Judged]) -> None:
+        self._load = load
+        self._loaded: Judged | None = None
+
+    def __call__(self, pictures: Tensor, prompts: Sequence[str]) -> Tensor:
+        self._loaded = self._loaded or self._load()
+        return self._loaded(pictures, prompts)
+
+
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """Finds the judges among the catalogue's rewards, in this host's cache, and loads them onto the device."""
+    """Finds the judges among the catalogue's rewards, in this host's cache. They are loaded when they first judge."""
 
     catalogue: Catalogue
     cache: Path
     device: str
 
     def judges(self, recipe: Recipe, base: BaseModelEntry, prompts: Sequence[str]) -> Judges:
-        """Raises JobFailure for the job's own reward: `reward_unavailable`, `reward_unloadable`, `catalogue_changed`."""
+        """Fetches the job's own reward where it is not here, which may take as long as a download; touches no device.
+
+        Raises JobFailure for the job's own reward: `reward_unavailable`, `catalogue_changed`; for one that has no tokenizer.
+        """
         job, held_out = self._made(recipe.reward, self._own(recipe.reward_model)), None
         if recipe.reward.type != "scene" and base.resolution == SIZE and all(map(is_scene, prompts)):
             held_out = self._made(SceneReward(type="scene"))
@@ -67,7 +85,9 @@ class Judging:
 
     def _made(self, reward: Reward, entry: RewardModelEntry | None = None) -> Judge:
         folder = self._folder(entry) if entry else None
-        return Judge(make(reward, folder=folder, device=pick_device(self.device)), reward.model_dump(mode="json"))
+        return Judge(
+            Late(lambda: make(reward, folder=folder, device=pick_device(self.device))), reward.model_dump(mode="json")
+        )
 
     def _folder(self, entry: RewardModelEntry) -> Path:
         return bases.folder(entry, self.cache)
