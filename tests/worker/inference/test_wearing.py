@@ -1,11 +1,13 @@
 """Adapters by HTTP: plain diffusers' pictures, several at once with weights, damaged ones, and names without the database."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 from starlette.testclient import TestClient
 
 from service.adapters import db, storage
@@ -94,6 +96,39 @@ def test_adapters_that_do_not_fit_into_a_slot_together_are_refused_with_the_reme
         assert (answer.status_code, answer.json()["code"]) == (422, "adapter_refused")
         assert all(each in answer.json()["error"]["message"] for each in references)
         assert answer.json()["errors"][0]["remedy"]
+
+
+def test_adapters_of_convolutions_are_refused_where_the_operator_serves_none(
+    settings: Settings, deliver: Deliver, sd_folder: Path
+) -> None:
+    reference = deliver(random_adapter(sd_folder, 0))
+    with TestClient(create_app(settings.model_copy(update={"slot_conv": False}))) as endpoint:
+        endpoint.headers["Authorization"] = f"Bearer {KEY}"
+        answer = post(endpoint, model=reference)
+        assert (answer.status_code, answer.json()["code"]) == (422, "adapter_refused")
+        assert "STROP_SLOT_CONV" in answer.json()["error"]["message"]
+
+
+class TestOverflow:
+    @pytest.fixture
+    def reference(self, deliver: Deliver, sd_folder: Path) -> str:
+        tensors = safetensors.torch.load(random_adapter(sd_folder, 0))
+        return deliver(safetensors.torch.save({name: each * 1e30 for name, each in tensors.items()}))
+
+    def test_of_the_numbers_is_a_refusal_that_says_what_to_do(self, endpoint: TestClient, reference: str) -> None:
+        answer = post(endpoint, model=reference)
+        problem = answer.json()
+        assert (answer.status_code, problem["code"], problem["errors"][0]["path"]) == (422, "not_a_number", "adapters")
+        assert problem["detail"].startswith(f"adapters: with {reference} the denoiser's numbers overflowed")
+        assert problem["error"]["message"].endswith("draw with a smaller weight, or without that adapter")
+        assert post(endpoint).status_code == 200
+
+    def test_in_a_stream_is_an_event_that_says_the_same(self, endpoint: TestClient, reference: str) -> None:
+        text = post(endpoint, model=reference, stream=True).text
+        (line,) = [line for line in text.split("\n") if line.startswith("data: ")]
+        told = json.loads(line.removeprefix("data: "))
+        assert (told["type"], told["error"]["code"], told["problem"]["status"]) == ("error", "not_a_number", 422)
+        assert told["problem"]["detail"].startswith(f"adapters: with {reference} the denoiser's numbers overflowed")
 
 
 class TestDamaged:

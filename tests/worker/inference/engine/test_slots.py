@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -177,6 +178,21 @@ class TestRefusals:
             bench.slots.place([((bench.files[0], weight / 8),) for weight in range(4)])
 
 
+class TestWithoutConvolutions:
+    def test_adapters_that_have_them_are_refused_by_name_with_the_setting(
+        self, bench_of: BenchOf, load_kind: LoadKind
+    ) -> None:
+        bench = bench_of("sd", LINEAR)
+        slots = Slots(bench.with_new_slots().family.denoiser, count=3, rank=RANK, conv=False)
+        with_conv = lora_file(random_file(load_kind("sd"), 3, targets=ALL))
+        with pytest.raises(AdapterRefused) as caught:
+            slots.place([((with_conv, 1.0),)])
+        (wrong,) = caught.value.errors
+        assert wrong.message.startswith("the adapter red-things@1 changes convolutions (")
+        assert "STROP_SLOT_CONV=1" in wrong.remedy
+        assert (slots.bytes, slots.place([((bench.files[0], 1.0),)])) == (0, [1])
+
+
 class TestPlaces:
     def test_least_recently_worn_makes_room_and_comes_back_the_same(self, bench_of: BenchOf) -> None:
         bench = bench_of("sd", LINEAR)
@@ -244,3 +260,35 @@ class TestCompiled:
                 torch.testing.assert_close(drawn[-1], net(x))
         assert (len(compiled), slots.loads) == (1, 4)
         assert not torch.equal(drawn[0], drawn[1])
+
+    def test_in_a_u_net_nothing_after_the_first_adapter(self) -> None:
+        """From the base to an adapter the stacks come, and the U-Net is compiled with them; then never again."""
+        torch.manual_seed(0)
+        net = UNet2DConditionModel(
+            sample_size=4, block_out_channels=(4,), layers_per_block=1, norm_num_groups=1, attention_head_dim=2,
+            cross_attention_dim=4, down_block_types=("CrossAttnDownBlock2D",), up_block_types=("UpBlock2D",),
+            mid_block_type=None,
+        ).requires_grad_(False)  # fmt: skip
+        compiled: list[torch.fx.GraphModule] = []
+
+        def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> torch.fx.GraphModule:
+            compiled.append(graph)
+            return graph
+
+        slots, call = Slots(net, count=2, rank=2), torch.compile(net, backend=backend)
+        layers = {name: each for name, each in net.named_modules() if type(each) is nn.Linear and ".attn" in name}
+        first, second = (
+            LoraFile(
+                f"a@{rank}", str(rank), rank,
+                {n: (torch.randn(rank, e.in_features), torch.randn(e.out_features, rank)) for n, e in layers.items()},
+            )
+            for rank in (1, 2)
+        )  # fmt: skip
+        inputs = torch.randn(2, 4, 4, 4), torch.tensor([1.0, 2.0]), torch.randn(2, 3, 4)
+        seen = []
+        for wearings in ([(), ()], [((first, 1.0),), ()], [((second, 1.0),), ((first, 1.0),)], [((second, 0.5),), ()]):
+            slots.wear(slots.place(wearings))
+            torch.testing.assert_close(call(*inputs).sample, net(*inputs).sample)
+            seen.append(len(compiled))
+        assert 0 < seen[0] < seen[1] == seen[2] == seen[3]
+        assert slots.loads == 3
