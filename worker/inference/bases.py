@@ -18,7 +18,7 @@ def folder(entry: BaseModelEntry | RewardModelEntry, cache: Path) -> Path:
             raise _unavailable(entry, "its folder is not on this machine; check the catalogue's source")
         try:
             weights.check(entry, Path(entry.source))
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise _unavailable(entry, str(error)) from error
         return Path(entry.source)
     try:
