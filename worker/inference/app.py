@@ -86,7 +86,7 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
     )
     disk = DiskLevel(cache / "adapters", chosen.adapter_disk_mib * MIB)
     adapters = AdapterCache(store, disk, chosen.adapter_memory_mib * MIB)
-    deletions = DeletionWatch(models, adapters, (engine.evict, names.forget))
+    deletions = DeletionWatch(models, adapters, engine.slotted, (engine.evict, names.forget))
     files, links = DrawnFiles(store), Links(secret(link_key, key), clock)
     giving = Giving(files, links, checker, chosen.keep_drawn_seconds, clock)
     warm_up = WarmUp(engine, warm)

@@ -1,5 +1,6 @@
 """Adapters at the endpoint: aliases that move under requests, and deletion that reaches every process on one database."""
 
+import gc
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -93,3 +94,22 @@ def test_a_deleted_adapter_is_refused_at_once_and_soon_gone_from_memory_disk_and
         eventually(lambda each=endpoint: not in_a_slot(each, file))  # type: ignore[misc]
         assert images_of(endpoint).adapters.figures().disk.bytes == 0
         assert drawn(endpoint, "tiny") == (200, "tiny")
+
+
+def test_a_deleted_adapter_that_lies_in_a_slot_only_is_soon_gone_from_it(
+    settings: Settings, owner: Adapters, deliver: Deliver, sd_folder: Path
+) -> None:
+    """Neither memory nor disk keeps anything here, but the last one loaded."""
+    data = [random_adapter(sd_folder, seed) for seed in (0, 1)]
+    with TestClient(create_app(settings.model_copy(update={"adapter_memory_mib": 0, "adapter_disk_mib": 0}))) as client:
+        client.headers["Authorization"] = f"Bearer {KEY}"
+        for each in data:
+            deliver(each)
+            assert [drawn(client, name)[0] for name in ("red-things", "tiny")] == [200, 200]
+            gc.collect()  # what was drawn holds its adapter
+        files = [adapter_file.read("red-things", hashlib.sha256(each).hexdigest(), each) for each in data]
+        eventually(lambda: images_of(client).adapters.keys() == {("local", files[1].sha256)})
+        assert images_of(client).engine.slotted() == {each.sha256 for each in files}
+        owner.delete(LOCAL, "red-things@1")
+        eventually(lambda: images_of(client).engine.slotted() == {files[1].sha256})
+        assert not in_a_slot(client, files[0])

@@ -18,7 +18,7 @@ begun when the last one lets go, because his request was refused or aborted, nev
 import hashlib
 import logging
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from weakref import WeakValueDictionary, ref
@@ -37,8 +37,6 @@ from worker.inference.engine.requests import AdapterCorrupt, LoraFile
 
 LOADERS = 4
 MAX_MANIFEST_BYTES = 16 * 2**20
-REMEMBERED = 10_000
-"""Keys of adapters that were handed out: the engine may still have them in a slot."""
 
 Key = tuple[TenantId, str]
 Fetched = dict[str, bytearray]
@@ -77,7 +75,8 @@ class AdapterCache:
         """Least recently used first."""
         self._held: WeakValueDictionary[Key, Future[LoraFile]] = WeakValueDictionary()
         """The futures that somebody still holds, done or under way: the pins."""
-        self._given: OrderedDict[Key, None] = OrderedDict()
+        self._writing: Counter[Key] = Counter()
+        """Loads whose files are on their way to the disk, and were not deleted since."""
         self._levels = {"memory": Level(), "disk": Level(), "store": Level()}
         self._joined = self._evicted = 0
 
@@ -108,16 +107,17 @@ class AdapterCache:
     def evict(self, sha256: str) -> None:
         """Forget a deleted adapter at every level here; who draws with it now goes on. A load under way is not kept."""
         with self._lock:
-            for key in [key for key in {*self._memory, *self._held, *self._given} if key[1] == sha256]:
+            for key in [key for key in {*self._memory, *self._held, *self._writing} if key[1] == sha256]:
                 self._memory.pop(key, None)
                 self._held.pop(key, None)
-                self._given.pop(key, None)
+                self._writing.pop(key, None)
         self._disk.drop(sha256)
 
     def keys(self) -> set[Key]:
-        """Everything that is here, and what was handed out and may lie in a slot."""
+        """Everything that is here or in use."""
         with self._lock:
-            here = {*self._memory, *self._given}
+            used = {key for key, future in self._held.items() if future.done() and not future.exception()}
+            here = used | {*self._memory}
         return here | {(TenantId(tenant), sha256) for tenant, sha256 in self._disk.adapters()}
 
     def figures(self) -> CacheFigures:
@@ -152,8 +152,7 @@ class AdapterCache:
             still = self._held.get(key) is future  # not deleted while it was under way
             if still:
                 self._memory[key] = file
-                self._given[key] = None
-                self._given.move_to_end(key)
+                self._writing[key] += 1
                 self._trim()
         future.set_result(file)
         del future  # a pin
@@ -164,7 +163,8 @@ class AdapterCache:
         for kind, data in fetched.items():
             self._disk.write(*key, kind, data)
         with self._lock:
-            deleted = key not in self._given
+            deleted = not self._writing[key]
+            self._writing -= Counter([key])  # which forgets what has come to nothing
         if deleted:  # meanwhile
             self._disk.drop(key[1])
 
@@ -175,8 +175,6 @@ class AdapterCache:
                 break
             size -= self._memory.pop(key).bytes
             self._evicted += 1
-        while len(self._given) > REMEMBERED:
-            self._given.popitem(last=False)
 
     def _load(self, key: Key, version: AdapterVersion, fetched: Fetched) -> LoraFile:
         """`fetched` is given what came from the store, and was found good."""

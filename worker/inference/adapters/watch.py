@@ -1,6 +1,7 @@
 """How an inference process learns that an adapter was deleted, anywhere: it asks the database which of those that it holds
 still have a version. No message can be lost, no clock is compared, and a process that was down during the deletion asks for
-the files on its disk when it is back. One query by an index every EVERY_SECONDS, none while nothing is held.
+the files on its disk when it is back. Every EVERY_SECONDS a query by an index for each AT_ONCE digests that it holds, none
+while it holds nothing.
 
 A request that names a deleted adapter is refused at once in any case: names are resolved by their rows. This is about what
 is left in memory, on disk, in slots, and in names remembered for the time without a database. A request that has begun is
@@ -9,7 +10,7 @@ drawn to its end.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from service.domain.errors import StropError
@@ -24,18 +25,25 @@ Forget = Callable[[str], None]
 
 
 class DeletionWatch:
-    """`forget`: what else holds something of adapters, beside the cache."""
+    """`slotted`: the digests that lie in the engine's slots. `forget`: what holds something of adapters beside the cache."""
 
     def __init__(
-        self, models: Models, cache: AdapterCache, forget: Sequence[Forget], *, every: float = EVERY_SECONDS
+        self,
+        models: Models,
+        cache: AdapterCache,
+        slotted: Callable[[], Collection[str]],
+        forget: Sequence[Forget],
+        *,
+        every: float = EVERY_SECONDS,
     ) -> None:
-        self._models, self._cache, self._every = models, cache, every
+        self._models, self._cache, self._slotted, self._every = models, cache, slotted, every
         self._forget = (*forget, cache.evict)
 
     def look(self) -> set[str]:
         """Forget what was deleted; returns its digests. Raises Unavailable while the database is away."""
-        held = self._cache.keys()
-        gone = {sha256 for _, sha256 in held - self._models.living({sha256 for _, sha256 in held})}
+        slotted, held = set(self._slotted()), self._cache.keys()
+        living = self._models.living(slotted | {sha256 for _, sha256 in held})
+        gone = {sha256 for _, sha256 in held - living} | (slotted - {sha256 for _, sha256 in living})
         for sha256 in gone:
             log.info("the adapter with SHA-256 %s was deleted, and is forgotten", sha256)
             for forget in self._forget:

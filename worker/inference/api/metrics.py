@@ -97,6 +97,8 @@ class _Figures(Collector):
             misses.add_metric((name,), level.misses)
             held.add_metric((name,), level.bytes)
         yield from (hits, misses, held)
+        yield _counter("strop_adapter_cache_joined", "Adapters asked for while they were loading.", figures.joined)
+        yield _counter("strop_adapter_cache_evicted", "Adapters that made room in memory.", figures.evicted)
 
 
 def _requests(figures: Figures) -> Iterator[Metric]:

@@ -61,8 +61,8 @@ class Engine:
 
         self._most_waiting = waiting
         self._tally = Tally(clock)
-        resident = Resident(fetch, serve, loaded_bases, self._tally, self._tell)
-        self._loop = Loop(resident, self._tally, slots=slots, clock=clock)
+        self._resident = Resident(fetch, serve, loaded_bases, self._tally, self._tell)
+        self._loop = Loop(self._resident, self._tally, slots=slots, clock=clock)
         self._door = threading.Condition()
         """Held while anything below changes."""
         self._news: list[Callable[[], None]] = []
@@ -103,6 +103,10 @@ class Engine:
     def evict(self, sha256: str) -> None:
         """Forget an adapter: out of every slot, once no request that was taken wears it."""
         self._tell(lambda: self._loop.evict(sha256))
+
+    def slotted(self) -> set[str]:
+        """Digests of the adapters that lie in slots now, of all bases that are loaded."""
+        return {sha256 for served in tuple(self._resident) for sha256 in served.slots.digests}
 
     def figures(self) -> Figures:
         with self._door:

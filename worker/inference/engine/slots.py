@@ -38,6 +38,8 @@ class Slots:
         """Least recently worn first."""
         self._company: tuple[tuple[int, ...], int] | None = None
         self.loads = 0
+        self.digests: frozenset[str] = frozenset()
+        """Of the adapters that lie in a slot; set anew as a whole, so that any thread may read it."""
 
     def place(self, wearings: Sequence[Wearing]) -> list[int]:
         """The slot of each sample of one call, putting on what is in none; the least recently worn makes room.
@@ -77,6 +79,7 @@ class Slots:
         for name in [name for name in self._held if sha256 in (digest for digest, _ in name)]:
             self.wear(None)
             self._empty(self._held.pop(name))
+        self._tell_digests()
 
     @contextmanager
     def removed(self) -> Iterator[None]:
@@ -120,6 +123,10 @@ class Slots:
             raise
         self._held[name] = slot
         self.loads += 1
+        self._tell_digests()
+
+    def _tell_digests(self) -> None:
+        self.digests = frozenset(sha256 for wearing in self._held for sha256, _ in wearing)
 
     def _free(self, wanted: dict[Key, Wearing]) -> int:
         unused = set(range(1, self.count + 1)) - set(self._held.values())

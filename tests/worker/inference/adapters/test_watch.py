@@ -35,17 +35,21 @@ def world(database: SqlDatabase, folder_store: Store, tmp_path: Path) -> World:
 
 @dataclass
 class Process:
-    """What an inference process has of adapters; `forgotten` stands for its engine and its names."""
+    """What an inference process has of adapters; `slotted`, `forgotten` stand for its engine and its names."""
 
     world: World
     folder: Path
     every: float = EVERY_SECONDS
     forgotten: list[str] = field(default_factory=list)
+    slotted: set[str] = field(default_factory=set)
+    memory: int = 2**20
 
     def __post_init__(self) -> None:
         self.models = Models(self.world.database, self.world.catalogue)
-        self.cache = AdapterCache(self.world.store, DiskLevel(self.folder, 2**20), 2**20)
-        self.watch = DeletionWatch(self.models, self.cache, [self.forgotten.append], every=self.every)
+        self.cache = AdapterCache(self.world.store, DiskLevel(self.folder, self.memory), self.memory)
+        self.watch = DeletionWatch(
+            self.models, self.cache, lambda: self.slotted, [self.forgotten.append], every=self.every
+        )
 
     def load(self, name: str, principal: Principal = LOCAL) -> str:
         """Returns the digest."""
@@ -71,6 +75,33 @@ def test_what_was_deleted_is_forgotten_and_all_else_stays(world: World, process:
     assert process.forgotten == [gone]
     assert process.cache.keys() == {(LOCAL.tenant, stays)}
     assert process.watch.look() == set()
+
+
+def test_what_lies_in_a_slot_only_is_forgotten_too(world: World, process: Process) -> None:
+    for seed in range(2):
+        world.deliver(content=adapter_bytes(seed))
+    digests = [process.models.resolve(LOCAL, f"red@{number}").file.sha256 for number in (1, 2)]  # type: ignore[union-attr]
+    process.slotted = set(digests)
+    assert process.watch.look() == set()
+    world.adapters.delete(LOCAL, "red@1")
+    assert process.watch.look() == {digests[0]}
+    assert process.forgotten == digests[:1]
+
+
+def test_what_is_held_nowhere_any_more_is_not_asked_for(world: World, tmp_path: Path) -> None:
+    process = Process(world, tmp_path / "adapters", memory=0)
+    for seed in range(3):
+        world.deliver(content=adapter_bytes(seed))
+    digests = []
+    for number in (1, 2, 3):
+        digests.append(process.load(f"red@{number}"))
+        eventually(lambda: not len(process.cache._held))
+    process.slotted = {digests[0]}
+    asked: list[set[str]] = []
+    process.models.living = lambda digests: asked.append(set(digests)) or set()  # type: ignore[method-assign, func-returns-value]
+    process.cache.close()
+    process.watch.look()
+    assert asked == [{digests[0], digests[2]}], "one in a slot, and the last one, which makes room for the next"
 
 
 def test_a_digest_that_another_version_has_stays(world: World, process: Process) -> None:

@@ -71,6 +71,14 @@ def test_the_cache_is_told_level_by_level(shared: TestClient) -> None:
         }  # fmt: skip
 
 
+def test_the_cache_tells_what_was_joined_and_evicted() -> None:
+    told = SimpleNamespace(figures=lambda: CacheFigures(Level(), Level(), Level(), joined=3, evicted=5))
+    engine = SimpleNamespace(figures=lambda: Figures(waiting=0, running=0, finished=0, failed=0, aborted=0))
+    found = samples(Metrics(engine, told).text().decode())  # type: ignore[arg-type]
+    assert found["strop_adapter_cache_joined_total", ()] == 3
+    assert found["strop_adapter_cache_evicted_total", ()] == 5
+
+
 class TestLabels:
     def figures(self, adapters: int) -> Figures:
         nfe = {f"red@{number}": number for number in range(1, adapters + 1)}
