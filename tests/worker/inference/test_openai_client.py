@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from service.settings import Settings
 from tests.worker.inference.calls import distance, pixels, post, served
 from tests.worker.inference.conftest import KEY
+from tests.worker.inference.slow import Held
 from worker.inference.app import create_app
 
 OURS: dict[str, Any] = {"seed": 7, "num_inference_steps": 3, "guidance_scale": 2.0, "batch_size": 1}
@@ -125,3 +126,20 @@ def test_a_conflict_is_not_sent_again(settings: Settings, deliver: Any) -> None:
             app.state.endpoint.metrics.text().count(b'strop_refusals_total{code="adapter_corrupt",status="409"} 1.0')
             == 1
         )
+
+
+def test_a_full_queue_is_a_rate_limit_that_says_when_to_come_back(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held()
+    monkeypatch.setattr("worker.inference.app.load", held.load)
+    with (
+        served(create_app(settings)) as url,
+        held,
+        openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0) as client,
+    ):
+        with pytest.raises(openai.RateLimitError, match="try again after Retry-After seconds") as caught:
+            for _ in range(50):
+                client.images.generate(model="tiny", prompt="x", extra_body={"background": True})
+        assert (caught.value.code, caught.value.type) == ("queue_full", "rate_limit_error")
+        assert int(caught.value.response.headers["Retry-After"]) >= 1

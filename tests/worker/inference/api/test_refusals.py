@@ -1,5 +1,7 @@
 """What is refused, with the place and the remedy; whatever is sent is answered, and stops nothing."""
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -7,8 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from service.domain.errors import StropError, Unavailable
+from service.wire import problems
 from tests.worker.inference.calls import GENERATIONS, GOOD, post
+from worker.inference.api.refusals import STATUSES, respond
 from worker.inference.api.shapes import ImageRequest
+from worker.inference.engine import requests
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     # what is wrong: (change, code, path, remedy begins with)
@@ -116,6 +122,20 @@ def test_without_the_key_nothing_is_told(shared: TestClient, method: str, path: 
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
     assert answer.json()["error"]["type"] == "authentication_error"
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="strop"'
+
+
+def test_every_refusal_of_the_engine_has_the_status_that_its_tree_says() -> None:
+    told = dict(re.findall(r"── (\w+) +(\d{3}):", str(requests.__doc__)))
+    named = {
+        name: kind for name, kind in vars(requests).items() if getattr(kind, "__module__", "") == requests.__name__
+    }
+    refusals = {name: kind for name, kind in named.items() if isinstance(kind, type) and issubclass(kind, StropError)}
+    assert told.keys() == refusals.keys()
+    for name, kind in refusals.items():
+        answer = problems.from_error(kind(), "r", {**problems.STATUSES, **STATUSES}, respond)
+        assert (answer.status_code, name) == (int(told[name]), name)
+        assert ("Retry-After" in answer.headers) is issubclass(kind, Unavailable)
+        assert json.loads(bytes(answer.body))["error"]["code"] == kind.code != "internal_error"
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
