@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import strop
 
+from service.domain.principals import LOCAL
 from tests.eventually import eventually
 from tests.sdk.conftest import GOOD, Gateway
 from tests.service.domain.archives import png, zipped
@@ -268,6 +269,16 @@ def test_an_alias_is_set_moved_drawn_from_and_taken_away(
     found = client.models.get("aliased")
     assert found.adapter == strop.Adapter("aliased", (2, 1), (moved,))
     assert (found.aliases, moved.needs_receipt) == (("stable",), False)
+    with gateway.database.write() as unit:
+        unit.adapters.point(LOCAL.tenant, "aliased", "stable", 2, needs_receipt=True)
+    for gone in (
+        lambda: client.models.delete_alias("aliased", "stable"),
+        lambda: client.models.delete("aliased@2", force=True),
+    ):
+        with pytest.raises(strop.Conflict, match="needs_receipt false first") as needed:
+            gone()
+        assert needed.value.code == "alias_needs_receipt"
+    assert client.models.set_alias("aliased", "stable", 2, needs_receipt=False).needs_receipt is False
     with pytest.raises(strop.InvalidRequest, match="no aliased@3") as refused:
         client.models.set_alias("aliased", "stable", 3)
     assert refused.value.errors[0].remedy == "name one of its versions: 2, 1"
