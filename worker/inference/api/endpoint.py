@@ -10,7 +10,7 @@ from worker.inference.api.later import Drawings
 from worker.inference.api.metrics import Metrics
 from worker.inference.engine.engine import Engine
 
-DRAIN_SECONDS = 10.0
+LAST_SECONDS = 10.0
 """Beyond the time that the HTTP server gave to those who wait for an answer."""
 
 
@@ -34,10 +34,10 @@ class Endpoint:
         self.engine.drain(0)
 
     def close(self) -> None:
-        """Take no more, and finish what was taken, asynchronous requests too: what waits for DRAIN_SECONDS at most, what has
+        """Take no more, and finish what was taken, asynchronous requests too: what waits for LAST_SECONDS at most, what has
         begun to its end. Their answers are in the store then.
         """
-        self.engine.drain(DRAIN_SECONDS)
+        self.engine.drain(LAST_SECONDS)
         self.engine.close()
         self.warm_up.close()
         self.adapters.close()
