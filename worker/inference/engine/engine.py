@@ -132,10 +132,14 @@ class Engine:
     def _run(self) -> None:
         busy = True
         while not self._over():
-            for item in self._hear(wait=not busy):
-                self._guarded(item)
+            self._take_news(wait=not busy)
             self._guarded(self._sweep)
             busy = self._guarded(self._loop.turn) is not False
+
+    def _take_news(self, *, wait: bool) -> None:
+        """In a frame of its own: the last request would be kept by a name in `_run` until the next one comes."""
+        for item in self._hear(wait=wait):
+            self._guarded(item)
 
     def _guarded(self, do: Callable[[], T]) -> T | None:
         """What `do` returns. No request may wait for ever because of a fault of ours: then all fail, and None is returned."""

@@ -10,6 +10,8 @@ StropError
     └── OutOfMemory  503: one sample alone does not fit into the device's memory
 """
 
+import logging
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ from torch import Tensor
 
 from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import InvalidRequest, StropError, Unavailable
+
+logger = logging.getLogger(__name__)
 
 SchedulerName = Literal["ddim", "euler", "dpmpp-2m", "flow-euler"]
 SIZES = (1, 2, 4, 8)
@@ -144,6 +148,9 @@ class Ticket:
 
     def __init__(self) -> None:
         self._future: Future[Drawn] = Future()
+        self._calls: list[Callable[[Ticket], None]] | None = []
+        """Our own and not the future's, which keeps them: what they hold would go with a garbage collection only. None: done."""
+        self._lock = threading.Lock()
         self.steps_done = 0
         """Steps that the engine has taken for its samples, of count × steps; 0 while it waits. Read from any thread."""
 
@@ -153,7 +160,8 @@ class Ticket:
 
     def abort(self) -> None:
         """Nobody wants the pictures any more: no step of theirs begins after the one that runs. Safe to repeat."""
-        self._future.cancel()
+        if self._future.cancel():
+            self._tell()
 
     @property
     def done(self) -> bool:
@@ -162,14 +170,29 @@ class Ticket:
 
     def add_done_callback(self, call: Callable[["Ticket"], None]) -> None:
         """`call(ticket)` once it is done, in the thread that finished it; at once where it is done already."""
-        self._future.add_done_callback(lambda _: call(self))
+        with self._lock:
+            if self._calls is not None:
+                self._calls.append(call)
+                return
+        call(self)
+
+    def _tell(self) -> None:
+        with self._lock:
+            calls, self._calls = self._calls or [], None
+        for call in calls:
+            try:
+                call(self)
+            except Exception:
+                logger.exception("what was to be done after a request failed")
 
     # The engine's side. The future stays pending while its samples run, so that `abort` can always cancel it.
 
     def finish(self, drawn: Drawn) -> None:
         if self._future.set_running_or_notify_cancel():
             self._future.set_result(drawn)
+            self._tell()
 
     def fail(self, error: Exception) -> None:
         if self._future.set_running_or_notify_cancel():
             self._future.set_exception(error)
+            self._tell()

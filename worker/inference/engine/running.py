@@ -66,6 +66,10 @@ class Running:
         numbers = {steps * number // (of + 1): number for number in range(1, of + 1)}
         return {step: number for step, number in numbers.items() if 0 < step < steps}
 
+    def release(self) -> None:
+        """It has ended: nothing of its pictures is kept, not even until a garbage collection."""
+        self.runs, self.pictures = [], []
+
     def drawn(self) -> Drawn:
         """Once every picture is there."""
         now = time.monotonic()

@@ -60,6 +60,7 @@ class UnderWay:
         self._tally.count("aborted" if request.ticket.done else "finished")
         del self._requests[request]
         request.ticket.finish(request.drawn())
+        request.release()
 
     def drop(self, request: Running) -> None:
         """Nobody wants it any more."""
@@ -84,12 +85,14 @@ class UnderWay:
         for request in requests:
             self._tally.count("failed")
             _tell(request, error)
+            request.release()
 
     def _forget(self, request: Running) -> None:
         del self._requests[request]
         for run, picture in zip(request.runs, request.pictures, strict=True):
             if picture is None:
                 self.roster.remove(run)
+        request.release()
 
 
 def told(error: Exception) -> Exception:
@@ -99,4 +102,4 @@ def told(error: Exception) -> Exception:
 
 def _tell(request: Running, error: Exception) -> None:
     logger.warning("drawing failed: %s", error, exc_info=None if isinstance(error, StropError) else error)
-    request.ticket.fail(told(error))
+    request.ticket.fail(told(error).with_traceback(None))  # whose frames hold the request

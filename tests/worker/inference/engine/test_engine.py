@@ -1,7 +1,11 @@
 """One loop, many requests: the pictures it draws, the calls it counts, and failures that stay alone."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import numpy as np
 import pytest
 
 from service.domain.catalogue import BaseModelEntry
+from tests.eventually import eventually
 from tests.worker.inference.pictures import plain, random_adapter
 from tests.worker.inference.random_adapters import worn
 from worker.inference.engine.engine import Engine
@@ -46,6 +51,34 @@ def an_adapter(sd_folder: Path, seed: int = 0, weight: float = 1.0) -> Worn:
 
 def distance(one: np.ndarray, other: np.ndarray) -> int:
     return int(np.abs(one.astype(int) - other.astype(int)).max())
+
+
+class TestAfterItsEnd:
+    @pytest.mark.parametrize("way", ["drawn", "aborted"])
+    def test_nothing_of_a_request_waits_for_a_garbage_collection(
+        self, engine: Engine, base: BaseModelEntry, sd_folder: Path, way: str
+    ) -> None:
+        """Pictures and latents are large and few, and Python collects by number."""
+        draw = replace(a_draw(base, an_adapter(sd_folder)), steps=500 if way == "aborted" else 3)
+
+        def ended() -> weakref.ref[Ticket]:
+            ticket, told = engine.submit(draw), threading.Event()
+            ticket.add_done_callback(lambda _: told.set())
+            if way == "aborted":
+                eventually(lambda: ticket.steps_done)
+                ticket.abort()
+            with suppress(CancelledError):
+                ticket.result(60)
+            assert told.wait(60)
+            return weakref.ref(ticket)
+
+        gc.collect()
+        gc.disable()
+        try:
+            kept = ended()
+            eventually(lambda: kept() is None)
+        finally:
+            gc.enable()
 
 
 class TestPictures:
