@@ -15,6 +15,7 @@ from service.domain.rewards import JpegCompressibilityReward
 from service.operations.attempts import Attempts
 from service.operations.jobs import Jobs
 from service.settings import Settings
+from tests.worker.inference.slow import Held
 from worker.inference.app import create_app
 
 KEY = "a-key-of-sixteen"
@@ -39,6 +40,14 @@ def settings(sqlite_url: str, tmp_path: Path, sd_folder: Path, monkeypatch: pyte
     monkeypatch.setenv("STROP_API_KEY", KEY)
     monkeypatch.setenv("STROP_DEVICE", "cpu")
     return Settings()
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+    """Base models that load from now on are held."""
+    held = Held()
+    monkeypatch.setattr("worker.inference.app.load", held.load)
+    return held
 
 
 @pytest.fixture(scope="module")

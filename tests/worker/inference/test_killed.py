@@ -1,11 +1,6 @@
 """The real process is killed while it draws: clients that ask again get the pictures that they would have got."""
 
-import os
-import signal
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
@@ -13,12 +8,12 @@ import httpx
 
 from service.settings import Settings
 from tests.eventually import eventually
-from tests.servers.processes import answers, free_port, running
+from tests.servers.processes import free_port
 from tests.worker.inference.calls import GENERATIONS, GOOD
 from tests.worker.inference.conftest import KEY
+from tests.worker.inference.process import endpoint
 
-ROOT = Path(__file__).parents[3]
-CLIENTS, KILLS, STEPS = 4, 1, 200
+CLIENTS, KILLS, STEPS = 3, 1, 120
 PATIENCE = 300.0
 """Seconds for which a client asks again."""
 
@@ -33,31 +28,14 @@ def test_who_asks_again_after_a_kill_gets_the_same_picture(settings: Settings, t
         cut: list[httpx.TransportError] = []
         asked = [others.submit(_until_answered, client, seed, cut) for seed in range(CLIENTS)]
         for life in range(KILLS):
-            with _endpoint(port, tmp_path / f"{life}.log"):
+            with endpoint(port, tmp_path / f"{life}.log"):
                 eventually(lambda: "strop_requests_running 0.0" not in client.get("/metrics").text)
         assert cut, "nobody was drawing"
-        with _endpoint(port, tmp_path / "last.log"):
+        with endpoint(port, tmp_path / "last.log"):
             pictures = [each.result() for each in asked]
             again = [_until_answered(client, seed, []) for seed in range(CLIENTS)]
     assert pictures == again
     assert len(set(pictures)) == CLIENTS
-
-
-@contextmanager
-def _endpoint(port: int, log: Path) -> Iterator[None]:
-    """Killed at the end, whatever it does."""
-    words = [sys.executable, "-m", "uvicorn", "--factory", "worker.inference.app:create_app", "--port", str(port)]
-    with running(
-        words,
-        ready=lambda: answers(port) and httpx.get(f"http://127.0.0.1:{port}/readyz").is_success,
-        log=log,
-        end=signal.SIGKILL,
-        remedy="see its log",
-        seconds=60,
-        cwd=ROOT,
-        env={**os.environ, "STROP_WARM_BASES": "tiny"},
-    ):
-        yield
 
 
 def _until_answered(client: httpx.Client, seed: int, cut: list[httpx.TransportError]) -> str:

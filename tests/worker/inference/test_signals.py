@@ -1,8 +1,6 @@
 """The real process: SIGTERM while it draws. What it has taken comes out whole, and who asks for more is told so."""
 
-import os
 import signal
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,30 +11,20 @@ from service.domain.ids import TenantId
 from service.operations.drawn import DrawnFiles
 from service.settings import Settings
 from tests.eventually import eventually
-from tests.servers.processes import answers, free_port, running
+from tests.servers.processes import answers, free_port
 from tests.worker.inference.calls import GENERATIONS, GOOD, pixels
 from tests.worker.inference.conftest import KEY
+from tests.worker.inference.process import endpoint
 from worker.inference.api.answers import Drawing
 
-ROOT = Path(__file__).parents[3]
-STEPS = 200
-"""A second or so of the tiny model."""
+STEPS = 600
+"""Some seconds of the tiny model."""
 
 
 def test_what_was_taken_is_finished_and_nothing_new_is_taken(settings: Settings, tmp_path: Path) -> None:
     port, log = free_port(), tmp_path / "inference.log"
     url = f"http://127.0.0.1:{port}"
-    words = [sys.executable, "-m", "uvicorn", "--factory", "worker.inference.app:create_app", "--port", str(port)]
-    process = running(
-        words,
-        ready=lambda: answers(port) and httpx.get(f"{url}/readyz").is_success,
-        log=log,
-        end=signal.SIGKILL,
-        remedy="see its log",
-        seconds=60,
-        cwd=ROOT,
-        env={**os.environ, "STROP_WARM_BASES": "tiny", "STROP_DRAIN_SECONDS": "600"},
-    )
+    process = endpoint(port, log, STROP_DRAIN_SECONDS="600")
     body = {**GOOD, "num_inference_steps": STEPS}
     client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
     with process as started, client, ThreadPoolExecutor() as others:

@@ -24,13 +24,6 @@ LONG = 30.0
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Held:
-    held = Held()
-    monkeypatch.setattr("worker.inference.app.load", held.load)
-    return held
-
-
-@pytest.fixture
 def client(settings: Settings, held: Held) -> Iterator[TestClient]:
     """Its denoiser is held."""
     with TestClient(create_app(settings)) as client, held:

@@ -39,13 +39,6 @@ def ended(client: TestClient, drawing: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Held:
-    held = Held()
-    monkeypatch.setattr("worker.inference.app.load", held.load)
-    return held
-
-
-@pytest.fixture
 def replicas(settings: Settings, held: Held) -> Iterator[tuple[TestClient, TestClient]]:
     """Two processes' apps over one store; their denoisers are held."""
     with ExitStack() as stack:

@@ -1,7 +1,6 @@
 """What is measured, and on what: the weights that the adapter was trained on, at the setting that its job was posted with."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -15,10 +14,9 @@ from service.domain.errors import JobFailure
 from service.domain.principals import LOCAL
 from service.operations.receipts import Receipts, Subject
 from service.operations.signing import check
-from service.settings import Settings
 from tests.worker.inference.conftest import Deliver
 from tests.worker.inference.pictures import random_adapter
-from tests.worker.inference.receipts.test_routes import Site
+from tests.worker.inference.receipts.site import Site
 from worker.evaluation.receipt_sides import counted
 from worker.inference.engine.calls import Calls
 from worker.inference.engine.loop import Loop
@@ -26,13 +24,6 @@ from worker.inference.engine.requests import Draw, Worn
 from worker.inference.engine.served import Served
 from worker.inference.receipts import judges
 from worker.inference.receipts.judges import Judging
-
-
-@pytest.fixture
-def site(settings: Settings) -> Iterator[Site]:
-    made = Site(settings)
-    yield made
-    made.close()
 
 
 @pytest.fixture
