@@ -12,6 +12,7 @@ from torch._dynamo.testing import CompileCounter
 from benchmarks.inference.contest import contest, cost, row
 from benchmarks.inference.places import Place
 from service.adapters import storage
+from tests.worker.inference.drawing import drawn
 from tests.worker.inference.stored import TENANT, CountingStore, Shelf
 from worker.inference.adapters.cache import AdapterCache
 from worker.inference.adapters.disk import DiskLevel
@@ -78,7 +79,7 @@ def _recompiles(place: Place) -> int:
     served.family.denoiser.forward = torch.compile(served.family.denoiser.forward, backend=compiled)  # type: ignore[method-assign]
     counts = []
     for wearing in wearings:
-        served.draw(["a"], [0], guidance=1.0, steps=1, scheduler="ddim", wearings=[wearing], batch_size=1)
+        drawn(served, ["a"], [0], guidance=1.0, steps=1, scheduler="ddim", wearings=[wearing], batch_size=1)
         counts.append(compiled.frame_count)
     torch._dynamo.reset()
     return counts[-1] - counts[0]

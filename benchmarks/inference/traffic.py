@@ -12,6 +12,7 @@ import torch
 from benchmarks.inference.contest import contest, operations, row, speed
 from benchmarks.inference.places import GUIDANCE, STEPS, Place
 from service.adapters import storage
+from tests.worker.inference.drawing import drawn
 from tests.worker.inference.stored import TENANT, CountingStore, Shelf
 from worker.evaluation.receipt_sides import counted
 from worker.inference.adapters.cache import AdapterCache
@@ -176,8 +177,8 @@ def _operations(ours: Ours, theirs: Any) -> tuple[int, int]:
 
     def served(of: Any) -> int:
         def draw() -> None:
-            of.draw(
-                [prompt for _, prompt, _ in asked], [seed for _, _, seed in asked], guidance=GUIDANCE, steps=STEPS,
+            drawn(
+                of, [prompt for _, prompt, _ in asked], [seed for _, _, seed in asked], guidance=GUIDANCE, steps=STEPS,
                 scheduler="ddim", wearings=[((files[adapter], 1.0),) for adapter, _, _ in asked],
             )  # fmt: skip
 

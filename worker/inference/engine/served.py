@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from service.domain.errors import FieldError
-from worker.evaluation.draw import Drawing, noise
+from worker.evaluation.draw import noise
 from worker.inference.engine import schedulers
 from worker.inference.engine.invariant import BatchInvariant
 from worker.inference.engine.requests import SIZES, NotANumber, SchedulerName
@@ -122,31 +122,6 @@ class Served:
         """uint8 [H, W, 3]: what the picture looks like after the last step, by the small decoder where there is one."""
         assert sample.clean is not None
         return self._decoded(sample.clean.nan_to_num(), self.family.decode_preview)
-
-    def draw(
-        self,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        *,
-        guidance: float,
-        steps: int,
-        scheduler: SchedulerName,
-        negatives: Sequence[str] | None = None,
-        wearings: Sequence[Wearing] | None = None,
-        batch_size: int = SIZES[-1],
-    ) -> Drawing:
-        """One picture for each (prompt, seed, wearing) by the engine's own steps, in calls padded to `batch_size`."""
-        samples = [
-            self.begin(prompt, seed, guidance=guidance, steps=steps, negative=negative, wearing=wearing, scheduler=scheduler)
-            for prompt, seed, negative, wearing in zip(
-                prompts, seeds, negatives or [""] * len(prompts), wearings or [()] * len(prompts), strict=True
-            )
-        ]  # fmt: skip
-        for start in range(0, len(samples), batch_size):
-            for _ in range(steps):
-                self.step(samples[start : start + batch_size], batch_size)
-        pictures = np.stack([self.picture(each) for each in samples])
-        return Drawing(pictures, sum(each.nfe for each in samples) // len(samples))
 
     @contextmanager
     def plain(self) -> Iterator[Family]:

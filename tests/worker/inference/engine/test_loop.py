@@ -10,6 +10,7 @@ import pytest
 
 from service.domain.errors import InvalidRequest
 from tests.worker.inference.counting import a_draw, a_file, entry, worn
+from tests.worker.inference.drawing import drawn
 from tests.worker.inference.engine.conftest import Bench, Clock, waits_for_draining
 from worker.inference.engine.engine import Engine
 from worker.inference.engine.figures import EXCLUSIVE
@@ -265,7 +266,7 @@ class TestExclusively:
         wearing = ((a_file("x"), 1.0),)
         bench.engine.exclusively(
             entry(),
-            lambda served: served.draw(["p"], [1], guidance=1.0, steps=3, scheduler="ddim", wearings=[wearing]),
+            lambda served: drawn(served, ["p"], [1], guidance=1.0, steps=3, scheduler="ddim", wearings=[wearing]),
         ).result(60)
         figures = bench.engine.figures()
         assert (figures.nfe, figures.slot_loads) == ({EXCLUSIVE: 24}, 1), "in calls of eight rows"

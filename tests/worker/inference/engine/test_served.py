@@ -259,26 +259,6 @@ class TestPlain:
         torch.testing.assert_close(sample.latents, inside[0], atol=1e-4, rtol=0)
 
 
-class TestDraw:
-    def test_is_the_engines_own_steps_in_the_order_of_the_prompts(self, world_of: WorldOf) -> None:
-        world = world_of("sd")
-        drawn = world.served.draw(
-            plain.PROMPTS,
-            plain.SEEDS,
-            guidance=2.0,
-            steps=STEPS,
-            scheduler="ddim",
-            wearings=world.wearings,
-            batch_size=2,
-        )
-        assert (drawn.nfe, drawn.pictures.shape) == (2 * STEPS, (3, 64, 64, 3))
-        last = world.served.begin(
-            plain.PROMPTS[2], plain.SEEDS[2], guidance=2.0, steps=STEPS, wearing=world.wearings[2], scheduler="ddim"
-        )
-        finish(world.served, [last], 2)
-        np.testing.assert_array_equal(drawn.pictures[2], world.served.picture(last))
-
-
 class TestShapes:
     """The base model that ships."""
 
