@@ -31,7 +31,7 @@ from benchmarks.inference import calls, loading, places, traffic
 from benchmarks.inference.contest import row, table
 from benchmarks.inference.soak import soak
 from tests.worker import tiny
-from worker.inference.engine import primitives
+from worker.inference.engine import heap
 
 LINEAR = "linear layers"
 SOAK_SECONDS = 1800
@@ -45,7 +45,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     chosen = parser.parse_args(words)
-    primitives.bound()  # as the endpoint does
+    heap.bound_primitives()  # as the endpoint does
     diffusers_logging.set_verbosity_error()  # each adapter without text-encoder layers would be a warning
     warnings.filterwarnings("ignore", message="Already found a `peft_config`")
     results: list[Row] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []

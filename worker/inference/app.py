@@ -36,7 +36,7 @@ from worker.inference.api.later import Drawings
 from worker.inference.api.metrics import Metrics
 from worker.inference.api.routes import routes
 from worker.inference.api.stopping import drained_first
-from worker.inference.engine import primitives
+from worker.inference.engine import heap
 from worker.inference.engine.engine import Engine
 from worker.inference.receipts import routes as receipts
 from worker.inference.receipts.bench import Bench
@@ -53,7 +53,7 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
     chosen = given or settings.load()
     telemetry.configure("inference", chosen.log_level)
     torch.set_num_threads(chosen.threads)
-    primitives.bound()
+    heap.bound_primitives()
     diffusers_logging.set_verbosity_error()  # each adapter without text-encoder layers would be a warning
     known = catalogue.load(chosen.catalogue)
     warm = _named(known, chosen.warm())

@@ -14,7 +14,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     from tests.worker import tiny
 
     folder = tmp_path_factory.mktemp("bench")
-    return places._place("tiny", tiny.pipeline_folder(folder / "base"), 64, folder, 2, places.LINEAR, "cpu")
+    return places._place(
+        "tiny", tiny.pipeline_folder(folder / "base"), 64, folder, 2, places.LINEAR, "cpu", spread=0.02
+    )
 
 
 @pytest.fixture

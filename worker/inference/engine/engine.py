@@ -16,6 +16,7 @@ from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import FieldError, InvalidRequest
 from worker.inference.engine import schedulers
 from worker.inference.engine.figures import Figures, Tally
+from worker.inference.engine.heap import Heap
 from worker.inference.engine.loop import Loop, Work
 from worker.inference.engine.requests import SIZES, Draining, Draw, QueueFull, Ticket, Watch
 from worker.inference.engine.resident import Fetch, Resident
@@ -59,7 +60,7 @@ class Engine:
             family = load(entry, folder)
             return Served(family, slots=slots, rank=slot_rank, conv=slot_conv, batch_invariant=batch_invariant)
 
-        self._most_waiting = waiting
+        self._most_waiting, self._heap = waiting, Heap(clock)
         self._tally = Tally(clock)
         self._resident = Resident(fetch, serve, loaded_bases, self._tally, self._tell)
         self._loop = Loop(self._resident, self._tally, slots=slots, clock=clock)
@@ -152,6 +153,7 @@ class Engine:
 
     def _sweep(self) -> None:
         self._loop.sweep()
+        self._heap.give_back()
         with self._door:
             if not self._loop.drawing and not self._news:
                 self._tally.idle()
