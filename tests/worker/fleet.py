@@ -2,9 +2,10 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ class RunningWorker:
 class Fleet:
     def __init__(self, folder: Path, database_url: str, broker_url: str, catalogue_file: Path) -> None:
         self._folder, self._broker_url = folder, broker_url
+        self._database_file = database_url.removeprefix("sqlite:///")
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("STROP_")} | {
             "STROP_STATE_DIR": str(folder),
             "STROP_DATABASE_URL": database_url,
@@ -92,6 +94,23 @@ class Fleet:
         log = self._folder / f"worker-{len(self._workers)}.log"
         self._workers.append(RunningWorker(app, self._environment | given, log))
         return self._workers[-1]
+
+    def freeze(self, worker: RunningWorker) -> psutil.Process:
+        """SIGSTOP, and not in the middle of a write: SQLite would let nobody else write for as long as it lasts."""
+        process = psutil.Process(worker.process.pid)
+
+        def frozen() -> bool:
+            process.suspend()
+            with closing(sqlite3.connect(self._database_file, timeout=0, isolation_level=None)) as probe:
+                try:
+                    probe.execute("BEGIN IMMEDIATE")
+                    return True
+                except sqlite3.OperationalError:
+                    process.resume()
+                    return False
+
+        eventually(frozen)
+        return process
 
     def submit(self, play: str = "finish", *, seconds: float = 0.02, **change: Any) -> JobId:
         fields: dict[str, Any] = {

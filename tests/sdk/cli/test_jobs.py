@@ -254,6 +254,7 @@ class TestTheProcess:
         return subprocess.Popen(
             [sys.executable, "-m", "strop", *words], env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 — a shell's background job ignores it, and the child would too
         )  # fmt: skip
 
     def test_ctrl_c_ends_the_watching_and_not_the_job(self, at_gateway: Gateway, client: strop.Client) -> None:
