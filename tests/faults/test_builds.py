@@ -34,7 +34,7 @@ SEEN = {
     "no_fence": Seen("worker SIGSTOP for two leases, then on", 3, "I3"),
     "no_idempotency": Seen("connection cut around COMMIT", 8, "I4"),
     "deaf_to_cancel": Seen("cancel against completion", 1, "I5", patience=3),
-    "workers_clock": Seen("clock of a worker ± 1 h", 1, "false reaps"),
+    "workers_clock": Seen("clock of a worker ± 1 h", 2, "false reaps"),
 }
 
 

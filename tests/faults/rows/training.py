@@ -57,7 +57,7 @@ def sigterm(site: Site, rounds: int, *, child: str = "fake", **job: object) -> F
     workers = [site.worker(child) for _ in range(2)]
     drains, lost, late, unlike = [], 0, 0, 0
     for _ in range(rounds):
-        id = site.submit(**{"steps": 60, "checkpoint_every": 1000, **job})
+        id = site.submit(**{"steps": 200, "checkpoint_every": 1000, **job})
         step = site.trains(id, random.randint(1, 10), seconds=120).progress.step
         victim = site.owner(id)
         assert victim is not None, f"{id} ended before its worker was asked to stop"
