@@ -67,6 +67,6 @@ class DeletionWatch:
             try:
                 self.look()
             except StropError as error:
-                log.debug("deletions cannot be asked for now: %s", error.message)
+                log.debug("deletions cannot be asked for at the moment: %s", error.message)
             except Exception:
                 log.exception("looking for deletions failed")

@@ -5,7 +5,6 @@ import sys
 
 import psutil
 import pytest
-import torch
 
 from worker.inference.engine import heap
 from worker.inference.engine.heap import EVERY, Heap
@@ -36,9 +35,6 @@ def resident() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-@pytest.mark.skipif(
-    not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="glibc alone keeps, and gives back when asked"
-)
 def test_what_was_freed_between_what_was_not_is_given_back() -> None:
     clock = Clock()
     trimmed = Heap(clock)
@@ -65,7 +61,6 @@ def test_is_asked_for_once_in_a_while() -> None:
     assert given == 3
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN")
 @pytest.mark.parametrize(("capacity", "all_kept"), [(None, True), ("20", False)])
 def test_compiled_convolutions_are_kept_up_to_the_bound(capacity: str | None, all_kept: bool) -> None:
     """By oneDNN's own words: of 40 shapes, twice, the second time finds what the first one left."""
