@@ -128,11 +128,7 @@ def test_a_conflict_is_not_sent_again(settings: Settings, deliver: Any) -> None:
         )
 
 
-def test_a_full_queue_is_a_rate_limit_that_says_when_to_come_back(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held = Held()
-    monkeypatch.setattr("worker.inference.app.load", held.load)
+def test_a_full_queue_is_a_rate_limit_that_says_when_to_come_back(settings: Settings, held: Held) -> None:
     with (
         served(create_app(settings)) as url,
         held,

@@ -33,11 +33,7 @@ def open_client(settings: Settings, **change: Any) -> TestClient:
 
 
 class TestReady:
-    def test_is_not_an_engine_that_hangs(
-        self, settings: Settings, monkeypatch: pytest.MonkeyPatch, others: ThreadPoolExecutor
-    ) -> None:
-        held = Held()
-        monkeypatch.setattr("worker.inference.app.load", held.load)
+    def test_is_not_an_engine_that_hangs(self, settings: Settings, held: Held, others: ThreadPoolExecutor) -> None:
         with open_client(settings, stuck_seconds=0.3) as client, held:
             asked = others.submit(post, client)
             held.until(lambda calls: calls == 1)
@@ -58,9 +54,7 @@ class TestReady:
             eventually(lambda: time.monotonic() > finished + 0.05)
             assert client.get("/readyz").status_code == 200
 
-    def test_is_not_before_its_models_are_warm(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-        held = Held()
-        monkeypatch.setattr("worker.inference.app.load", held.load)
+    def test_is_not_before_its_models_are_warm(self, settings: Settings, held: Held) -> None:
         with open_client(settings, warm_bases="tiny") as client, held:
             held.until(lambda calls: calls == 1)
             answer = client.get("/readyz")
@@ -98,10 +92,8 @@ class TestReady:
 
 class TestDraining:
     def test_takes_nothing_more_and_finishes_what_it_has(
-        self, settings: Settings, monkeypatch: pytest.MonkeyPatch, others: ThreadPoolExecutor
+        self, settings: Settings, held: Held, others: ThreadPoolExecutor
     ) -> None:
-        held = Held()
-        monkeypatch.setattr("worker.inference.app.load", held.load)
         with open_client(settings) as client, held:
             asked = others.submit(post, client)
             held.until(lambda calls: calls == 1)
@@ -119,10 +111,8 @@ class TestDraining:
 
 class TestAlive:
     def test_is_not_an_engine_that_hangs_for_too_long(
-        self, settings: Settings, monkeypatch: pytest.MonkeyPatch, others: ThreadPoolExecutor
+        self, settings: Settings, held: Held, others: ThreadPoolExecutor
     ) -> None:
-        held = Held()
-        monkeypatch.setattr("worker.inference.app.load", held.load)
         with open_client(settings, step_timeout=0.3) as client, held:
             asked = others.submit(post, client)
             held.until(lambda calls: calls == 1)
@@ -142,10 +132,8 @@ class TestAlive:
 
 
 def test_when_the_queue_is_full_says_when_to_come_back(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, others: ThreadPoolExecutor, sd_folder: Path
+    settings: Settings, held: Held, others: ThreadPoolExecutor, sd_folder: Path
 ) -> None:
-    held = Held()
-    monkeypatch.setattr("worker.inference.app.load", held.load)
     with open_client(settings) as client, held:
         asked = [others.submit(post, client) for _ in range(2)]
         held.until(lambda calls: calls == 1)
