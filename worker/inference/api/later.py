@@ -1,4 +1,4 @@
-"""Asynchronous requests: asked for now, fetched later, on any replica.
+"""Asynchronous requests: taken at once, fetched later, from any replica.
 
 The process that took a request draws it and keeps its record in the store (`drawn/<tenant>/<id>.json`): when it was taken,
 every few seconds while it lives, and at its end with the answer. Another replica answers from that record, and asks for a

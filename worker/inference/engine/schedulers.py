@@ -187,9 +187,9 @@ def _euler(process: Diffusion, steps: int) -> Walk:
     scheduler = EulerDiscreteScheduler.from_config(process.scheduler.config, timestep_type="discrete")
     _divide(scheduler, steps)
     rows, divisors = [], []
-    for now, then in pairwise(scheduler.sigmas):
-        root = (now**2 + 1) ** 0.5
-        rows.append(_numbers(now, then - now, -now / root, now**2 + 1))
+    for sigma, following in pairwise(scheduler.sigmas):
+        root = (sigma**2 + 1) ** 0.5
+        rows.append(_numbers(sigma, following - sigma, -sigma / root, sigma**2 + 1))
         divisors.append(float(root))
     step = _euler_v if process.predicts_v else _euler_epsilon
     first = float(scheduler.init_noise_sigma)
@@ -234,7 +234,7 @@ def _flow(c: Columns, x: Tensor, m: Tensor, past: Tensor) -> tuple[Tensor, Tenso
 
 def _flow_euler(process: Flow, steps: int) -> Walk:
     sampler = process.sampler(steps)
-    rows = [_numbers(now, then - now) for now, then in pairwise(sampler.sigmas)]
+    rows = [_numbers(sigma, following - sigma) for sigma, following in pairwise(sampler.sigmas)]
     return Walk(_flow, sampler.timesteps, tuple(rows))
 
 

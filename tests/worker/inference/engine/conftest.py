@@ -10,6 +10,7 @@ import pytest
 
 from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import JobFailure
+from tests.eventually import eventually
 from tests.worker.inference.counting import CountingFamily, Gate, entry
 from worker.inference.engine.engine import Engine
 from worker.inference.engine.requests import (
@@ -62,6 +63,14 @@ class Bench:
         self.family.before_call = gate
         return gate
 
+    def closes_behind(self, gate: Gate) -> None:
+        """The engine is closed while a call is held; then the call goes on, and the engine ends."""
+        closing = threading.Thread(target=self.engine.close)
+        closing.start()
+        eventually(lambda: not self.engine.alive)
+        gate.opened.set()
+        closing.join(60)
+
     def together(self, *draws: Draw) -> list[Ticket]:
         """All of them submitted before the first call."""
         leave = threading.Event()
@@ -85,8 +94,3 @@ def bench() -> Iterator[Bench]:
     bench = Bench()
     yield bench
     bench.engine.close()
-
-
-def waits_for_draining(engine: Engine) -> None:
-    while engine.alive:
-        threading.Event().wait(0.001)

@@ -1,6 +1,5 @@
 """The engine over arithmetic that counts: fairness, padding, adapters, previews, work that is alone."""
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -11,7 +10,7 @@ import pytest
 from service.domain.errors import InvalidRequest
 from tests.worker.inference.counting import a_draw, a_file, entry, worn
 from tests.worker.inference.drawing import drawn
-from tests.worker.inference.engine.conftest import Bench, Clock, waits_for_draining
+from tests.worker.inference.engine.conftest import Bench, Clock
 from worker.inference.engine.engine import Engine
 from worker.inference.engine.figures import EXCLUSIVE
 from worker.inference.engine.requests import (
@@ -278,11 +277,7 @@ class TestExclusively:
         gate.reached.wait(60)
         work = bench.engine.exclusively(entry(), lambda served: 1 / 0)
         assert work.cancel()
-        closing = threading.Thread(target=bench.engine.close)
-        closing.start()
-        waits_for_draining(bench.engine)
-        gate.opened.set()
-        closing.join(60)
+        bench.closes_behind(gate)
         assert running.result(0).nfe == 4
 
 

@@ -1,6 +1,5 @@
 """Memory that runs out, failures that stay alone, aborts and ends, over arithmetic that counts."""
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
@@ -11,7 +10,7 @@ import torch
 
 from service.domain.errors import JobFailure
 from tests.worker.inference.counting import a_draw, entry
-from tests.worker.inference.engine.conftest import Bench, waits_for_draining
+from tests.worker.inference.engine.conftest import Bench
 from worker.inference.engine.engine import Engine
 from worker.inference.engine.requests import (
     Draining,
@@ -152,11 +151,7 @@ class TestEnd:
         gate.reached.wait(60)
         coming: Future[LoraFile] = Future()
         waits = bench.engine.submit(a_draw(adapters=(Worn(coming, "x@1", "0"),)))
-        closing = threading.Thread(target=bench.engine.close)
-        closing.start()
-        waits_for_draining(bench.engine)
-        gate.opened.set()
-        closing.join(60)
+        bench.closes_behind(gate)
         assert running.result(0).nfe == 4
         with pytest.raises(Draining):
             waits.result(0)
