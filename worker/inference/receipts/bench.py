@@ -18,7 +18,8 @@ from service.operations.receipts import Subject
 from worker.evaluation.receipt import Plan, Result, measure
 from worker.evaluation.receipt_latency import PAIRS
 from worker.evaluation.receipt_sides import Setting, Side, Sides, plain
-from worker.inference.engine.engine import Engine, schedulers
+from worker.inference.engine import schedulers
+from worker.inference.engine.engine import Engine
 from worker.inference.engine.requests import LoraFile, SchedulerName
 from worker.inference.engine.served import Served
 from worker.inference.receipts.alone import Alone
