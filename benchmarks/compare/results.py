@@ -11,7 +11,8 @@ from benchmarks.compare.judging import from_bits
 from benchmarks.compare.methods import ABLATIONS, DEFAULT, ORDER, SEARCHES, TRAINED
 from benchmarks.compare.scale import Scale
 from benchmarks.compare.store import read
-from benchmarks.compare.tasks import every_task, trial_names, tuned
+from benchmarks.compare.tasks import every_task
+from benchmarks.compare.tuning import trials, tuned
 from benchmarks.compare.world import PLAIN, Setting, pictures_of
 from worker.evaluation.interval import bootstrap
 from worker.shapes.splits import prompts
@@ -114,7 +115,7 @@ def tuning(scale: Scale) -> list[dict[str, Any]]:
     found = []
     for method in TRAINED:
         best = tuned(scale, method)
-        for name, hyper in trial_names(scale, method).items():
+        for name, hyper in trials(scale, method).items():
             told = read(scale.outcomes, name)
             if told is not None:
                 kept = {key: told.get(key) for key in ("score", "exact", "training_fe", "seconds", "failed")}

@@ -30,9 +30,10 @@ class Runner:
     """What is done, what runs, what failed in this session, and how fast it goes."""
 
     def __init__(self, scale: Scale, processes: int, only: Sequence[str]) -> None:
-        self._scale, self._processes = scale, processes
-        self._tasks = [task for task in every_task(scale) if task.name.startswith(tuple(only))]
-        self._done = {task.name for task in every_task(scale) if read(scale.outcomes, task.name)}
+        self._scale, self._processes, self._only = scale, processes, tuple(only)
+        self._tasks: list[Task] = []
+        self._done: set[str] = set()
+        self._look()
         self._running: dict[Future[float], Task] = {}
         self._failed: dict[str, str] = {}
         self._estimated, self._taken = 0.0, 0.0
@@ -58,6 +59,12 @@ class Runner:
                 raise
         return [f"{name}: {reason}" for name, reason in self._failed.items()]
 
+    def _look(self) -> None:
+        """At what there is to do, and what is done: an outcome may add to it (`tuning.py`)."""
+        every = every_task(self._scale)
+        self._tasks = [task for task in every if task.name.startswith(self._only)]
+        self._done = {task.name for task in every if read(self._scale.outcomes, task.name)}
+
     def _fill(self, pool: ProcessPoolExecutor) -> None:
         while len(self._running) < self._processes and (task := self._next()):
             self._running[pool.submit(perform, self._scale, task.name)] = task
@@ -79,7 +86,7 @@ class Runner:
             self._failed[task.name] = f"{type(error).__name__}: {error}"
             print(f"FAILED {task.name}: {self._failed[task.name]}", flush=True)
             return
-        self._done.add(task.name)
+        self._look()
         self._estimated, self._taken = self._estimated + task.seconds, self._taken + future.result()
         print(f"done   {task.name} in {future.result():.0f} s; {self._time_left()}", flush=True)
 

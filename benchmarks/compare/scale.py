@@ -33,6 +33,8 @@ class Scale:
     ablations: tuple[str, ...] = tuple(ABLATIONS)
     seeds: tuple[int, ...] = (0, 1, 2)
     rates: tuple[float, ...] = (2e-4, 6e-4, 2e-3, 6e-3)
+    beyond: tuple[float, ...] = (2e-5, 6e-5, 2e-2, 6e-2)
+    """Rates that are tried where the best run of a grid stands at its edge."""
     knob_values: int = 3
     main_points: tuple[float, ...] = (1 / 12, 1 / 6, 1 / 3, 1 / 2, 3 / 4)
     """Shares of the budget after which a run is looked at, beside its end."""
@@ -60,7 +62,8 @@ def quick(folder: Path = ROOT / "build/compare/quick") -> Scale:
     """A smoke run: its figures say nothing."""
     return Scale(
         name="quick", outcomes=folder / "runs", scratch=folder, results=folder, docs=folder / "docs",
-        main=1_500, long=3_000, trial=800, pace_updates=1, ablations=("default", "score=final"), seeds=(0,), rates=(2e-3,), knob_values=1, main_points=(1 / 2,),
+        main=1_500, long=3_000, trial=800, pace_updates=1, ablations=("default", "score=final"), seeds=(0,),
+        rates=(2e-3,), beyond=(), knob_values=1, main_points=(1 / 2,),
         long_points=(1 / 4, 1 / 2), curve_pictures=8, choice_pictures=16, trial_pictures=8, test_pictures=24,
         search_prompts=4, search_choice_prompts=2, pool=32, sweep_pictures=16, sweep_steps=(5, 10),
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Everything that the comparison computes, as tasks in the order in which they are worth having: the most telling first.
 
+The list may grow: a grid whose best run stands at its edge goes on (`tuning.py`).
 A task is a name, the names that it needs, an estimate in forward-equivalents, and a function that returns its outcome as
 JSON. What is finished is a file; so whatever is there can be tabled at any time, and a later checkout goes on from it.
 """
@@ -15,6 +16,7 @@ from benchmarks.compare import rows, searching
 from benchmarks.compare.methods import DEFAULT, LONG, SHUFFLED, TRAINED, TrainedOn, tuned_as
 from benchmarks.compare.scale import Scale
 from benchmarks.compare.store import read
+from benchmarks.compare.tuning import trials, tuned
 from benchmarks.compare.world import GRID, PLAIN, Setting
 
 Say = Callable[[str], None]
@@ -45,10 +47,11 @@ def every_task(scale: Scale) -> list[Task]:
     controls = [name for name, method in TRAINED.items() if method.type is None]
     choice, pools, guided = _searches(scale)
     found = [_base(scale), choice, *pools, *_tuning(scale, DEFAULT)]
-    found += [_row(scale, DEFAULT, reward, first) for reward in ("clip", "scene")] + guided
+    found += [_row(scale, DEFAULT, reward, first) for reward in ("clip", "scene")]
+    found += [_ablation(scale, name) for name in scale.ablations]
     for name in rivals:
         found += [*_tuning(scale, name), _row(scale, name, "clip", first)]
-    found += [_row(scale, name, "clip", first, long=True) for name in LONG]
+    found += [_row(scale, name, "clip", first, long=True) for name in LONG] + guided
     found += [_row(scale, SHUFFLED, "none", first), _row(scale, DEFAULT, "preference", first)]
     found += [_sweep(scale, None), _sweep(scale, rows.Row(DEFAULT, "clip", False, first).name)]
     for name in controls:
@@ -58,30 +61,7 @@ def every_task(scale: Scale) -> list[Task]:
         found += [_row(scale, name, "clip", seed) for name in rivals]
         found += [_row(scale, name, "clip", seed, long=True) for name in LONG]
         found += [_row(scale, SHUFFLED, "none", seed)]
-    return found + [_ablation(scale, name) for name in scale.ablations]
-
-
-def trial_name(method: str, rate: float, value: Any) -> str:
-    return f"tune-{method}-{rate:g}-{value}"
-
-
-def trial_names(scale: Scale, method: str) -> dict[str, dict[str, Any]]:
-    """Every run of a method's grid, with the values that it tries."""
-    one = TRAINED[method]
-    return {
-        trial_name(method, rate, value): {"learning_rate": rate, one.knob: value}
-        for rate in scale.rates
-        for value in one.values[: scale.knob_values]
-    }
-
-
-def tuned(scale: Scale, method: str) -> dict[str, Any] | None:
-    """The values of the best finished run of the grid (the first of equals); None until every run is there."""
-    told = {name: read(scale.outcomes, name) for name in trial_names(scale, method)}
-    if not all(told.values()):
-        return None
-    best = max(told, key=lambda name: (told[name] or {}).get("score") or -1.0)
-    return trial_names(scale, method)[best]
+    return found
 
 
 def _base(scale: Scale) -> Task:
@@ -124,7 +104,7 @@ def _tuning(scale: Scale, method: str) -> list[Task]:
             name, (), scale.trial, looks, lambda scale, scratch, say: rows.trial(scale, method, hyper, scratch, say)
         )
 
-    return [task(name, hyper) for name, hyper in trial_names(scale, method).items()]
+    return [task(name, hyper) for name, hyper in trials(scale, method).items()]
 
 
 def _row(scale: Scale, method: str, trained_on: TrainedOn, seed: int, *, long: bool = False) -> Task:
@@ -137,7 +117,7 @@ def _row(scale: Scale, method: str, trained_on: TrainedOn, seed: int, *, long: b
         assert hyper is not None, "the runner begins with what a task needs"
         return rows.trained_row(scale, row, hyper, scratch, say)
 
-    needs, budget = tuple(trial_names(scale, tuned_as(method))), scale.long if long else scale.main
+    needs, budget = tuple(trials(scale, tuned_as(method))), scale.long if long else scale.main
     return Task(row.name, needs, budget, looks + ending, work)
 
 
@@ -154,6 +134,4 @@ def _ablation(scale: Scale, name: str) -> Task:
         assert hyper is not None, "the runner begins with what a task needs"
         return rows.ablation(scale, name, hyper, scratch, say)
 
-    return Task(
-        f"ablation-{name}", tuple(trial_names(scale, DEFAULT)), scale.trial, 2 * 20 * scale.choice_pictures, work
-    )
+    return Task(f"ablation-{name}", tuple(trials(scale, DEFAULT)), scale.trial, 2 * 20 * scale.choice_pictures, work)

@@ -15,7 +15,8 @@ from benchmarks.compare.rows import Row, adapter_path
 from benchmarks.compare.runner import alone, run
 from benchmarks.compare.scale import Scale, quick
 from benchmarks.compare.store import read
-from benchmarks.compare.tasks import every_task, trial_names
+from benchmarks.compare.tasks import every_task
+from benchmarks.compare.tuning import grid
 
 ROW = Row("sharpening-rlhf", "clip", False, 0).name
 
@@ -29,7 +30,7 @@ def scale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scale]:
         test_pictures=12, search_prompts=2, search_choice_prompts=1, pool=8,
     )  # fmt: skip
     (folder / "docs").mkdir()
-    wanted = ("base", "search-choice", "pool-plain", *trial_names(small, "sharpening-rlhf"), ROW)
+    wanted = ("base", "search-choice", "pool-plain", *grid(small, "sharpening-rlhf"), ROW)
     assert run(small, 1, wanted) == []
     yield small
 
@@ -110,7 +111,7 @@ class TestSmoke:
 
     def test_a_trained_row_waits_for_its_whole_grid(self, scale: Scale) -> None:
         task = next(task for task in every_task(scale) if task.name == ROW)
-        assert set(task.needs) == set(trial_names(scale, "sharpening-rlhf")) and "sharpening-rlhf" in TRAINED
+        assert set(task.needs) == set(grid(scale, "sharpening-rlhf")) and "sharpening-rlhf" in TRAINED
 
     def test_outcomes_say_where_they_were_made(self, scale: Scale) -> None:
         told = json.loads(Path(scale.outcomes / "base.json").read_text())
