@@ -137,25 +137,31 @@ def _p3(scale: Scale, rival: str, least: float, setting: Setting) -> str:
 
 
 def p4(scale: Scale) -> list[str]:
-    return [f"scene: {_p4_scene(scale)}", f"clip: {_p4_clip(scale)}"]
+    """At both budgets, where both are there: each is judged for itself."""
+    return [
+        f"{reward}, {'long' if long else 'main'} budget: {told}"
+        for reward, judge in (("scene", _p4_scene), ("clip", _p4_clip))
+        for long in (False, True)
+        if (told := judge(scale, long)) is not None
+    ]
 
 
-def _p4_scene(scale: Scale) -> str:
-    told = runs_of(scale, DEFAULT, "scene", False)
+def _p4_scene(scale: Scale, long: bool) -> str | None:
+    told = runs_of(scale, DEFAULT, "scene", long)
     if not told:
-        return f"{WAITING} for the default trained on scene"
+        return None if long else f"{WAITING} for the default trained on scene"
     share = over_seeds(bits(told, "best"), _texts(told))
     return f"{judged(share.mean >= 0.85)}: exact {interval(share)} (goal: .85){missing(0.85 - share.mean)}"
 
 
-def _p4_clip(scale: Scale) -> str:
+def _p4_clip(scale: Scale, long: bool) -> str | None:
     told, pools = (
-        runs_of(scale, DEFAULT, "clip", False),
+        runs_of(scale, DEFAULT, "clip", long),
         [read(scale.outcomes, f"pool-{where}") for where in ("plain", "best")],
     )
     pools = list({str(pool["setting"]): pool for pool in pools if pool is not None}.values())
     if not told or not pools:
-        return f"{WAITING} for the default trained on clip and the pools of best-of-N"
+        return None if long else f"{WAITING} for the default trained on clip and the pools of best-of-N"
     texts = prompts("test")[: scale.search_prompts]
     own = by_prompt(told, texts)
     words, met = [], True

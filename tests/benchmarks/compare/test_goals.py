@@ -119,14 +119,14 @@ class TestOnTestPictures:
     @pytest.mark.parametrize(("share", "word"), [(0.9, "met"), (0.8, "missed")])
     def test_p4_scene(self, scale: Scale, put: Put, share: float, word: str) -> None:
         put("sharpening-rlhf", share, trained_on="scene")
-        assert p4(scale)[0].startswith(f"scene: {word}")
+        assert p4(scale)[0].startswith(f"scene, main budget: {word}")
 
     @pytest.mark.parametrize(("eight", "word"), [(0.6, "met"), (0.9, "missed")])
     def test_p4_clip_against_best_of_8(self, scale: Scale, put: Put, eight: float, word: str) -> None:
         put("sharpening-rlhf", 0.75)
         best = {n: {"exact": exact, "by_prompt": [exact] * 100} for n, exact in (("8", eight), ("32", 0.95))}
         keep(scale.outcomes, "pool-plain", {"setting": [1, 20], "best_of": best})
-        assert p4(scale)[1].startswith(f"clip: {word}")
+        assert p4(scale)[1].startswith(f"clip, main budget: {word}")
 
     @pytest.mark.parametrize(("share", "word"), [(0.3, "met"), (0.5, "missed")])
     def test_p13_shuffled_rewards_gain_nothing(self, scale: Scale, put: Put, share: float, word: str) -> None:

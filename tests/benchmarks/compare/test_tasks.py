@@ -1,5 +1,8 @@
 """The plan is whole, in order, and within its means."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from benchmarks.compare.methods import ABLATIONS, LONG, ORDER, SEARCHES, TRAINED
@@ -38,8 +41,9 @@ class TestEveryTask:
         second_seed = NAMES.index(Row("sharpening-rlhf", "clip", False, 1).name)
         assert NAMES.index("base") < default < NAMES.index("ablation-default") < rival < second_seed
 
-    def test_is_planned_for_fifteen_core_hours(self) -> None:
-        assert sum(task.seconds for task in every_task(FULL)) <= 15 * 3600
+    def test_is_planned_for_fifteen_core_hours(self, tmp_path: Path) -> None:
+        """As planned before anything was found: a grid that ends too early costs a run or two more."""
+        assert sum(task.seconds for task in every_task(replace(FULL, outcomes=tmp_path))) <= 15 * 3600
 
 
 class TestTuning:
@@ -64,16 +68,12 @@ class TestRecipes:
 
     @pytest.mark.parametrize("name", ABLATIONS)
     def test_every_ablation_is_a_recipe(self, name: str) -> None:
-        from dataclasses import replace
-
         change = dict(ABLATIONS[name])
         method = replace(TRAINED["sharpening-rlhf"], type=change.pop("type", "sharpening-rlhf"))
         recipe = Run("run", method, "clip", 1000, 0, {"learning_rate": 2e-3, "beta": "auto", **change}).recipe(3)
         assert {field: getattr(recipe.method, field) for field in change} == change
 
     def test_a_method_that_is_not_there_is_told_of(self) -> None:
-        from dataclasses import replace
-
         missing = replace(TRAINED["ddpo"], type="no-such-method")
         with pytest.raises(ValueError, match="no-such-method"):
             Run("run", missing, "clip", 1000, 0).recipe(1)
