@@ -21,6 +21,12 @@ from benchmarks.compare.world import Setting
 
 CALLS = (5, 10, 20, 50, 100, 200, 500, 1000, 2500)
 """Ticks of the axis of denoiser calls."""
+COSTS = {
+    "fe": (2_500, 5_000, 10_000, 20_000, 40_000, 60_000, 120_000, 240_000),
+    "seconds": (10, 20, 50, 100, 200, 500, 1000),
+}
+COLOURS = {name: f"C{place}" for place, name in enumerate(TRAINED)} | {SHUFFLED: "black"}
+"""Ten have a colour of the cycle; the control is black."""
 
 
 def write(scale: Scale) -> Iterator[tuple[str, str]]:
@@ -44,10 +50,9 @@ def training(scale: Scale) -> Figure:
     """Guidance 1 and 3 by row; forward-equivalents and core seconds by column; the mean of a row's seeds."""
     figure, axes = pyplot.subplots(2, 2, figsize=(11, 8), sharey="row")
     base = read(scale.outcomes, "base")
-    colours = {name: f"C{place}" for place, name in enumerate([*TRAINED, SHUFFLED])}
     for line, setting in zip(axes, LOOKED_AT, strict=True):
         for axis, cost in zip(line, ("fe", "seconds"), strict=True):
-            for name, colour in colours.items():
+            for name, colour in COLOURS.items():
                 for long in (False, True) if name in LONG else (False,):
                     x, y = _curve(scale, name, long, cost, setting)
                     label = None if long or not x else name
@@ -55,6 +60,8 @@ def training(scale: Scale) -> Figure:
             if base is not None:
                 axis.axhline(from_bits(base["validation"][str(setting)])[: scale.curve_pictures].mean(), color="grey")
             axis.set(xscale="log", xlabel={"fe": "training fe", "seconds": "core seconds of training"}[cost])
+            axis.set_xticks(COSTS[cost], [f"{at // 1000:g}k" if at >= 10_000 else f"{at:,}" for at in COSTS[cost]])
+            axis.minorticks_off()
             axis.grid(alpha=0.3)
         line[0].set_ylabel(f"exactly right, guidance {setting.guidance:g}")
     if axes[0, 0].get_legend_handles_labels()[0]:
