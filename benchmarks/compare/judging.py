@@ -77,9 +77,9 @@ def evaluated(
     return {"setting": list(setting), "nfe": nfe, **found, "seconds": round(time.process_time() - started, 1)}
 
 
-def exact_bits(family: Family, split: Split, count: int, setting: Setting) -> str:
+def exact_bits(family: Family, split: Split, count: int, setting: Setting, *, skip: int = 0) -> str:
     """The oracle's word alone, for curves and choices."""
-    texts, seeds = pictures_of(split, count)
+    texts, seeds = pictures_of(split, count, skip=skip)
     pictures, _ = drawn(family, texts, seeds, setting)
     return to_bits(judge_scenes(pictures, texts).exact)
 

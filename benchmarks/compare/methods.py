@@ -64,18 +64,21 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "n=2": {"candidates": 2},
     "n=3": {"candidates": 3},
     "n=5": {"candidates": 5},
-    "m=1": {"trajectory_length": 1},
+    "m=1": {"trajectory_length": 1},  # the picture alone: the same computation as online-dpo
     "m=3": {"trajectory_length": 3},
     "m=5": {"trajectory_length": 5},
     "states=renoised": {"states": "renoised"},
-    "score=final": {"type": "online-dpo"},
     "selection=path-weights": {"selection": "path-weights"},
     "rollout_guidance=2": {"rollout_guidance": 2.0},
     "rollout_guidance=3": {"rollout_guidance": 3.0},
+    "loss_guidance=2": {"loss_guidance": 2.0},
     "beta=0.3": {"beta": 0.3},
     "beta=10": {"beta": 10.0},
     "beta=100": {"beta": 100.0},
+    "n=5, m=1": {"candidates": 5, "trajectory_length": 1},
+    "n=5, m=5": {"candidates": 5, "trajectory_length": 5},
 }
 """What each changes in the tuned default (n = 8, m = 2, states of the rollout, argmax, rollouts without guidance).
 
-The tuning grid has three more values of beta, at every learning rate."""
+Each at the tuned rate and at the next lower one: what makes pairs weaker or updates more may want another rate. The tuning
+grid has three more values of beta, at every learning rate."""

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,22 +104,21 @@ def trial(scale: Scale, method: str, hyper: Mapping[str, Any], scratch: Path, sa
 
 
 def ablation(scale: Scale, name: str, tuned: Mapping[str, Any], scratch: Path, say: Say) -> dict[str, Any]:
-    """The tuned default with one thing changed."""
-    change = dict(ABLATIONS[name])
-    kind = str(change.pop("type", TRAINED[DEFAULT].type))
-    method = replace(TRAINED[DEFAULT], type=kind)
-    run = Run(scratch.name, method, "clip", scale.trial, scale.seeds[0], {**tuned, **change})
-    return {"ablation": name, **short_run(scale, run, scale.choice_pictures, scratch, say)}
+    """The tuned default, its learning rate the one given there, with one thing changed."""
+    hyper = {**tuned, **ABLATIONS[name]}
+    run = Run(scratch.name, TRAINED[DEFAULT], "clip", scale.trial, scale.ablation_seed, hyper)
+    found = short_run(scale, run, scale.ablation_pictures, scratch, say, skip=scale.ablation_skip)
+    return {"ablation": name, "rate": hyper["learning_rate"], **found}
 
 
-def short_run(scale: Scale, run: Run, pictures: int, scratch: Path, say: Say) -> dict[str, Any]:
+def short_run(scale: Scale, run: Run, pictures: int, scratch: Path, say: Say, *, skip: int = 0) -> dict[str, Any]:
     """A run that is looked at once, at its end; its adapter is not kept."""
     named = {"tried": dict(run.hyper), "seed": run.seed}
     try:
         trained = run_to_end(
             run,
             steps_for(run, scale.scratch / "paces", scale.pace_updates),
-            Looks((), pictures, pictures, LOOKED_AT),
+            Looks((), pictures, pictures, LOOKED_AT, skip),
             scratch,
             say,
         )

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 
 from benchmarks.compare.scale import Scale
-from benchmarks.compare.store import keep, read
-from benchmarks.compare.tasks import Task, every_task
+from benchmarks.compare.store import keep
+from benchmarks.compare.tasks import Task, every_task, finished
 
 
 def run(scale: Scale, processes: int, only: Sequence[str] = ("",)) -> list[str]:
@@ -63,7 +63,7 @@ class Runner:
         """At what there is to do, and what is done: an outcome may add to it (`tuning.py`)."""
         every = every_task(self._scale)
         self._tasks = [task for task in every if task.name.startswith(self._only)]
-        self._done = {task.name for task in every if read(self._scale.outcomes, task.name)}
+        self._done = {task.name for task in every if finished(self._scale, task)}
 
     def _fill(self, pool: ProcessPoolExecutor) -> None:
         while len(self._running) < self._processes and (task := self._next()):

@@ -20,9 +20,9 @@ from benchmarks.compare import renders
 from benchmarks.compare.judging import exact_bits, from_bits
 from benchmarks.compare.recipes import Run
 from benchmarks.compare.rewards import reward_named
-from benchmarks.compare.store import write
+from benchmarks.compare.store import mine, write
 from benchmarks.compare.updates import Done, Kept, Update
-from benchmarks.compare.world import Setting, base
+from benchmarks.compare.world import Setting, base, base_sha256
 from worker.models.family import Family
 from worker.training.checkpoint import unpack
 from worker.training.events import Checkpointed, Finished, Stepped
@@ -41,10 +41,13 @@ class Looks:
     on_the_way: int
     at_the_end: int
     settings: tuple[Setting, ...]
+    skip: int = 0
+    """Validation pictures that are left out, because something else was chosen on them."""
 
 
 def run_to_end(run: Run, steps: int, looks: Looks, scratch: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Train `steps` updates; returns the totals, the marks and the adapter's bytes (under "adapter")."""
+    mine(scratch, {"run": run.told(steps), "budget": run.budget})
     checkpoint, path = scratch / "checkpoint.safetensors", scratch / "marks.json"
     marks: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
     resume = checkpoint.read_bytes() if checkpoint.exists() else None
@@ -114,7 +117,7 @@ class Driver:
             self._viewer = base()
         with worn(self._viewer, adapter):
             return {
-                str(setting): exact_bits(self._viewer, "validation", pictures, setting)
+                str(setting): exact_bits(self._viewer, "validation", pictures, setting, skip=self._looks.skip)
                 for setting in self._looks.settings
             }
 
@@ -169,7 +172,7 @@ def steps_for(run: Run, folder: Path, tried: int = 2) -> int:
     `tried`: updates of such a round; two, because a batch of rollouts may serve two.
     """
     costly = {name: value for name, value in run.hyper.items() if name not in FREE}
-    said = json.dumps([run.method.type, dict(run.method.fixed), costly], sort_keys=True)
+    said = json.dumps([run.method.type, dict(run.method.fixed), costly, base_sha256()], sort_keys=True)
     kept = folder / f"{run.method.name}-{hashlib.sha256(said.encode()).hexdigest()[:8]}.json"
     if not kept.exists():
         first, again = paces(run, tried)

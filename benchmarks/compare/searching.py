@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.compare.judging import Verdicts, drawn, told, verdicts
 from benchmarks.compare.rewards import reward_named
 from benchmarks.compare.scale import Scale
+from benchmarks.compare.store import mine
 from benchmarks.compare.world import GRID, Setting, base
 from worker.evaluation.search import Ask, best_of, path_search, zero_order
 from worker.shapes.splits import Split, prompts
@@ -49,6 +50,7 @@ def choice(scale: Scale, scratch: Path, say: Say) -> dict[str, Any]:
 
 def pool(scale: Scale, setting: Setting, scratch: Path, say: Say) -> dict[str, Any]:
     """`pool` pictures of each prompt, judged; best-of-N for every power of two."""
+    mine(scratch, {"setting": list(setting), "pool": scale.pool})
     family, parts, nfe, seconds = None, [], setting.nfe, 0.0
     for start in range(0, scale.search_prompts, CHUNK):
         path = scratch / f"{start}.npz"

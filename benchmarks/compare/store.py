@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,18 @@ def read(folder: Path, name: str) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(path.read_text())
     return found if found.get("base_sha256") == base_sha256() else None
+
+
+def mine(scratch: Path, of: dict[str, Any]) -> None:
+    """Claim a task's scratch folder: what lies there of other values, or of another base model, is dropped.
+
+    A task's name does not tell what it trains with: that may be chosen anew between two runs.
+    """
+    path, said = scratch / "of.json", json.loads(json.dumps({**of, "base_sha256": base_sha256()}))
+    if path.exists() and json.loads(path.read_text()) == said:
+        return
+    shutil.rmtree(scratch, ignore_errors=True)
+    write(path, said)
 
 
 def keep(folder: Path, name: str, content: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from benchmarks.compare import rows, searching
 from benchmarks.compare.methods import DEFAULT, LONG, SHUFFLED, TRAINED, TrainedOn, tuned_as
 from benchmarks.compare.scale import Scale
 from benchmarks.compare.store import read
-from benchmarks.compare.tuning import trials, tuned
+from benchmarks.compare.tuning import current, trials, tuned
 from benchmarks.compare.world import GRID, PLAIN, Setting
 
 Say = Callable[[str], None]
@@ -48,7 +48,7 @@ def every_task(scale: Scale) -> list[Task]:
     choice, pools, guided = _searches(scale)
     found = [_base(scale), choice, *pools, *_tuning(scale, DEFAULT)]
     found += [_row(scale, DEFAULT, reward, first) for reward in ("clip", "scene")]
-    found += [_ablation(scale, name) for name in scale.ablations]
+    found += _ablations(scale)
     for name in rivals:
         found += [*_tuning(scale, name), _row(scale, name, "clip", first)]
     found += [_row(scale, name, "clip", first, long=True) for name in LONG] + guided
@@ -60,8 +60,15 @@ def every_task(scale: Scale) -> list[Task]:
         found += [_row(scale, DEFAULT, reward, seed) for reward in ("clip", "scene")]
         found += [_row(scale, name, "clip", seed) for name in rivals]
         found += [_row(scale, name, "clip", seed, long=True) for name in LONG]
-        found += [_row(scale, SHUFFLED, "none", seed)]
+        found += [_row(scale, SHUFFLED, "none", seed), _row(scale, DEFAULT, "preference", seed)]
+        found += [_row(scale, name, "none", seed) for name in controls]
     return found
+
+
+def finished(scale: Scale, task: Task) -> bool:
+    """Its outcome is there, and, of a row, made with the values that are the tuned ones now."""
+    told = read(scale.outcomes, task.name)
+    return told is not None and ("recipe" not in told or "long" not in told or current(scale, told))
 
 
 def _base(scale: Scale) -> Task:
@@ -128,10 +135,23 @@ def _sweep(scale: Scale, row: str | None) -> Task:
     return Task(name, needs, 0, calls * scale.sweep_pictures, lambda scale, scratch, say: rows.sweep(scale, row, say))
 
 
-def _ablation(scale: Scale, name: str) -> Task:
-    def work(scale: Scale, scratch: Path, say: Say) -> dict[str, Any]:
-        hyper = tuned(scale, DEFAULT)
-        assert hyper is not None, "the runner begins with what a task needs"
-        return rows.ablation(scale, name, hyper, scratch, say)
+def _ablations(scale: Scale) -> list[Task]:
+    """Each at the tuned rate and at the next lower; before the default is tuned, a guess, so that the plan is whole."""
+    best = tuned(scale, DEFAULT)
+    if best is None:
+        rates = list(scale.rates[-2:])
+    else:
+        ladder = sorted({*scale.rates, *scale.beyond})
+        place = ladder.index(best["learning_rate"])
+        rates = ladder[max(0, place - 1) : place + 1]
 
-    return Task(f"ablation-{name}", tuple(trials(scale, DEFAULT)), scale.trial, 2 * 20 * scale.choice_pictures, work)
+    def task(name: str, rate: float) -> Task:
+        def work(scale: Scale, scratch: Path, say: Say) -> dict[str, Any]:
+            hyper = tuned(scale, DEFAULT)
+            assert hyper is not None, "the runner begins with what a task needs"
+            return rows.ablation(scale, name, {**hyper, "learning_rate": rate}, scratch, say)
+
+        looks = 2 * 20 * scale.ablation_pictures
+        return Task(f"ablation-{name}-{rate:g}", tuple(trials(scale, DEFAULT)), scale.trial, looks, work)
+
+    return [task(name, rate) for name in scale.ablations for rate in reversed(rates)]

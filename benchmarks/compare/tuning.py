@@ -6,9 +6,10 @@ value is tried one rate further, and again, `len(Scale.beyond)` in all: a grid t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.compare.methods import TRAINED
+from benchmarks.compare.methods import TRAINED, tuned_as
 from benchmarks.compare.scale import Scale
 from benchmarks.compare.store import read
 
@@ -46,6 +47,13 @@ def tuned(scale: Scale, method: str) -> dict[str, Any] | None:
     found = trials(scale, method)
     best = _best(scale, found)
     return None if best is None else found[best]
+
+
+def current(scale: Scale, told: Mapping[str, Any]) -> bool:
+    """Whether a row's outcome was trained with its method's tuned values; nothing else is known while there are none."""
+    recipe, best = told["recipe"], tuned(scale, tuned_as(told["method"]))
+    shown = recipe.get("method", recipe)
+    return best is None or all(shown[name] == value for name, value in best.items())
 
 
 def _best(scale: Scale, found: dict[str, dict[str, Any]]) -> str | None:

@@ -43,10 +43,15 @@ def base(device: str = "cpu") -> Family:
     return load("sd", BASE, device=device, dtype="fp32")
 
 
-def pictures_of(split: Split, count: int, prompt_count: int | None = None) -> tuple[list[str], list[int]]:
-    """(prompts, seeds) of `count` pictures: a split's (first) prompts in turn, seeds 0, 1, 2, …: no seed is used twice."""
-    texts = prompts(split)[:prompt_count]
-    return [texts[place % len(texts)] for place in range(count)], list(range(count))
+def pictures_of(
+    split: Split, count: int, prompt_count: int | None = None, *, skip: int = 0
+) -> tuple[list[str], list[int]]:
+    """(prompts, seeds) of `count` pictures: a split's (first) prompts in turn, seeds 0, 1, 2, …: no seed is used twice.
+
+    `skip`: without the first so many, which something else was chosen on.
+    """
+    texts, places = prompts(split)[:prompt_count], range(skip, skip + count)
+    return [texts[place % len(texts)] for place in places], list(places)
 
 
 @cache

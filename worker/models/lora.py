@@ -83,10 +83,13 @@ def several_are_meant() -> Iterator[None]:
 def folded(denoiser: nn.Module) -> Iterator[None]:
     """The worn adapter added into the base's weights inside the block, for many forwards of unchanging weights.
 
-    Afterwards the base has its own tensors back: subtracting again would drift. Of no use below fp32, whose rounding
-    would swallow a small adapter.
+    Where the adapter is switched off already, nothing is added: inside `switched_off` the network is the base, searching
+    or not. Afterwards the base has its own tensors back: subtracting again would drift. Of no use below fp32, whose
+    rounding would swallow a small adapter.
     """
-    layers = [module for module in denoiser.modules() if isinstance(module, BaseTunerLayer)]
+    layers = [
+        module for module in denoiser.modules() if isinstance(module, BaseTunerLayer) and not module.disable_adapters
+    ]
     weights = [layer.get_base_layer().weight for layer in layers]
     own = [weight.data for weight in weights]
     for layer, weight in zip(layers, weights, strict=True):

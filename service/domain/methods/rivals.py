@@ -38,8 +38,17 @@ class DDPO(Drawn):
     """
 
     type: Literal["ddpo"]
+    prompts_per_step: int = Field(
+        default=16,
+        ge=1,
+        le=256,
+        description="Prompts of one batch of rollouts; with 8 candidates in 2 steps, each step learns from 64 pictures.",
+    )
     noise_level: float = Field(
-        default=1.0, gt=0, le=2, description="Of the stochastic sampler: DDIM's η, or a of Flow-GRPO."
+        default=1.0,
+        gt=0,
+        le=2,
+        description="Of the stochastic sampler: DDIM's η (sd, sdxl; at most 1), or a of Flow-GRPO (sd3, flux).",
     )
     clip_range: float = Field(default=1e-3, gt=0, le=1, description="PPO's ε: ratios are clipped to 1 ± this.")
     steps_per_batch: int = Field(

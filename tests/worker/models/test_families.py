@@ -182,6 +182,8 @@ class TestAdapter:
         with family.adapter_folded():
             torch.testing.assert_close(latents(family, steps=2), worn, atol=1e-4, rtol=1e-4)
         assert torch.equal(latents(family, steps=2), worn)
+        with family.adapter_off(), family.adapter_folded():
+            assert torch.equal(latents(family, steps=2), base)
 
     def test_nothing_but_the_adapter_trains(self, kind: str, load_kind: LoadKind) -> None:
         family = load_kind(kind)
