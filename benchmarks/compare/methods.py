@@ -75,8 +75,8 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "beta=0.3": {"beta": 0.3},
     "beta=10": {"beta": 10.0},
     "beta=100": {"beta": 100.0},
-    "n=5, m=1": {"candidates": 5, "trajectory_length": 1},
-    "n=5, m=5": {"candidates": 5, "trajectory_length": 5},
+    "n=5,m=1": {"candidates": 5, "trajectory_length": 1},
+    "n=5,m=5": {"candidates": 5, "trajectory_length": 5},
 }
 """What each changes in the tuned default (n = 8, m = 2, states of the rollout, argmax, rollouts without guidance).
 

@@ -48,10 +48,12 @@ def every_task(scale: Scale) -> list[Task]:
     choice, pools, guided = _searches(scale)
     found = [_base(scale), choice, *pools, *_tuning(scale, DEFAULT)]
     found += [_row(scale, DEFAULT, reward, first) for reward in ("clip", "scene")]
-    found += _ablations(scale)
+    ablations, at_lower_rate = _ablations(scale)
+    found += ablations
     for name in rivals:
         found += [*_tuning(scale, name), _row(scale, name, "clip", first)]
     found += [_row(scale, name, "clip", first, long=True) for name in LONG] + guided
+    found += at_lower_rate
     found += [_row(scale, SHUFFLED, "none", first), _row(scale, DEFAULT, "preference", first)]
     found += [_sweep(scale, None), _sweep(scale, rows.Row(DEFAULT, "clip", False, first).name)]
     for name in controls:
@@ -135,8 +137,8 @@ def _sweep(scale: Scale, row: str | None) -> Task:
     return Task(name, needs, 0, calls * scale.sweep_pictures, lambda scale, scratch, say: rows.sweep(scale, row, say))
 
 
-def _ablations(scale: Scale) -> list[Task]:
-    """Each at the tuned rate and at the next lower; before the default is tuned, a guess, so that the plan is whole."""
+def _ablations(scale: Scale) -> tuple[list[Task], list[Task]]:
+    """All at the tuned rate, all at the next lower; before the default is tuned, a guess, so that the plan is whole."""
     best = tuned(scale, DEFAULT)
     if best is None:
         rates = list(scale.rates[-2:])
@@ -154,4 +156,5 @@ def _ablations(scale: Scale) -> list[Task]:
         looks = 2 * 20 * scale.ablation_pictures
         return Task(f"ablation-{name}-{rate:g}", tuple(trials(scale, DEFAULT)), scale.trial, looks, work)
 
-    return [task(name, rate) for name in scale.ablations for rate in reversed(rates)]
+    tuned_rate, *lower = [[task(name, rate) for name in scale.ablations] for rate in reversed(rates)]
+    return tuned_rate, lower[0] if lower else []
