@@ -46,7 +46,7 @@ TRAINED = {
 SEARCHES = ("best-of-8", "best-of-32", "best-of-128", "zero-order", "path-search")
 LONG = ("sharpening-rlhf", "sharpening-rlhf-paper", "ddpo", "diffusion-dpo")
 """Those that go on to the long budget."""
-DEFAULT, SHUFFLED = "sharpening-rlhf", "shuffled-reward"
+DEFAULT, SHUFFLED, MORE = "sharpening-rlhf", "shuffled-reward", "more-pretraining"
 ORDER = (
     "base", *SEARCHES, "sft", "diffusion-dpo", "ddpo", "online-dpo", "sharpening-sft", "sharpening-rlhf-paper",
     "sharpening-rlhf", "forward-process", SHUFFLED, "more-pretraining", "sft-on-renders",
@@ -70,15 +70,13 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "states=renoised": {"states": "renoised"},
     "selection=path-weights": {"selection": "path-weights"},
     "rollout_guidance=2": {"rollout_guidance": 2.0},
-    "rollout_guidance=3": {"rollout_guidance": 3.0},
     "loss_guidance=2": {"loss_guidance": 2.0},
-    "beta=0.3": {"beta": 0.3},
-    "beta=10": {"beta": 10.0},
     "beta=100": {"beta": 100.0},
     "n=5,m=1": {"candidates": 5, "trajectory_length": 1},
     "n=5,m=5": {"candidates": 5, "trajectory_length": 5},
 }
 """What each changes in the tuned default (n = 8, m = 2, states of the rollout, argmax, rollouts without guidance).
 
-Each at the tuned rate and at the next lower one: what makes pairs weaker or updates more may want another rate. The tuning
-grid has three more values of beta, at every learning rate."""
+The tuning grid has three more values of beta, at every learning rate."""
+WEAKER = ("default", "n=2", "m=1", "states=renoised")
+"""Those that are tried at the next lower rate too: weaker pairs and more updates may want it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.compare.methods import ABLATIONS
+from benchmarks.compare.methods import ABLATIONS, WEAKER
 from benchmarks.compare.world import ROOT
 
 HERE = Path(__file__).parent
@@ -31,9 +31,10 @@ class Scale:
     pace_updates: int = 2
     """Updates of a round when the fe of an update is measured."""
     ablations: tuple[str, ...] = tuple(ABLATIONS)
+    at_lower_rate: tuple[str, ...] = WEAKER
     ablation_seed: int = 1
     ablation_skip: int = 200
-    ablation_pictures: int = 300
+    ablation_pictures: int = 200
     """Ablations are trained with a seed and judged on validation pictures that the default's values were not chosen on."""
     seeds: tuple[int, ...] = (0, 1, 2)
     rates: tuple[float, ...] = (2e-4, 6e-4, 2e-3, 6e-3)
@@ -42,7 +43,7 @@ class Scale:
     knob_values: int = 3
     main_points: tuple[float, ...] = (1 / 12, 1 / 6, 1 / 3, 1 / 2, 3 / 4)
     """Shares of the budget after which a run is looked at, beside its end."""
-    long_points: tuple[float, ...] = (1 / 24, 1 / 12, 1 / 6, 1 / 4, 3 / 8, 1 / 2, 3 / 4)
+    long_points: tuple[float, ...] = (1 / 24, 1 / 12, 1 / 6, 1 / 4, 1 / 2, 3 / 4)
     curve_pictures: int = 150
     """Of a look on the way, at each of two settings: one a validation prompt."""
     choice_pictures: int = 200
@@ -66,7 +67,7 @@ def quick(folder: Path = ROOT / "build/compare/quick") -> Scale:
     """A smoke run: its figures say nothing."""
     return Scale(
         name="quick", outcomes=folder / "runs", scratch=folder, results=folder, docs=folder / "docs",
-        main=1_500, long=3_000, trial=800, pace_updates=1, ablations=("default", "m=1"), ablation_skip=16, ablation_pictures=8, seeds=(0,),
+        main=1_500, long=3_000, trial=800, pace_updates=1, ablations=("default", "m=1"), at_lower_rate=(), ablation_skip=16, ablation_pictures=8, seeds=(0,),
         rates=(2e-3,), beyond=(), knob_values=1, main_points=(1 / 2,),
         long_points=(1 / 4, 1 / 2), curve_pictures=8, choice_pictures=16, trial_pictures=8, test_pictures=24,
         search_prompts=4, search_choice_prompts=2, pool=32, sweep_pictures=16, sweep_steps=(5, 10),

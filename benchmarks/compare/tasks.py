@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare import rows, searching
-from benchmarks.compare.methods import DEFAULT, LONG, SHUFFLED, TRAINED, TrainedOn, tuned_as
+from benchmarks.compare.methods import DEFAULT, LONG, MORE, SHUFFLED, TRAINED, TrainedOn, tuned_as
 from benchmarks.compare.scale import Scale
 from benchmarks.compare.store import read
 from benchmarks.compare.tuning import current, trials, tuned
@@ -62,8 +62,8 @@ def every_task(scale: Scale) -> list[Task]:
         found += [_row(scale, DEFAULT, reward, seed) for reward in ("clip", "scene")]
         found += [_row(scale, name, "clip", seed) for name in rivals]
         found += [_row(scale, name, "clip", seed, long=True) for name in LONG]
-        found += [_row(scale, SHUFFLED, "none", seed), _row(scale, DEFAULT, "preference", seed)]
-        found += [_row(scale, name, "none", seed) for name in controls]
+        found.append(_row(scale, SHUFFLED, "none", seed))
+        found.append(_row(scale, MORE, "none", seed))
     return found
 
 
@@ -138,7 +138,7 @@ def _sweep(scale: Scale, row: str | None) -> Task:
 
 
 def _ablations(scale: Scale) -> tuple[list[Task], list[Task]]:
-    """All at the tuned rate, all at the next lower; before the default is tuned, a guess, so that the plan is whole."""
+    """All at the tuned rate, some at the next lower; before the default is tuned, a guess, so that the plan is whole."""
     best = tuned(scale, DEFAULT)
     if best is None:
         rates = list(scale.rates[-2:])
@@ -156,5 +156,5 @@ def _ablations(scale: Scale) -> tuple[list[Task], list[Task]]:
         looks = 2 * 20 * scale.ablation_pictures
         return Task(f"ablation-{name}-{rate:g}", tuple(trials(scale, DEFAULT)), scale.trial, looks, work)
 
-    tuned_rate, *lower = [[task(name, rate) for name in scale.ablations] for rate in reversed(rates)]
-    return tuned_rate, lower[0] if lower else []
+    lower = [task(name, rates[0]) for name in scale.at_lower_rate] if len(rates) == 2 else []
+    return [task(name, rates[-1]) for name in scale.ablations], lower

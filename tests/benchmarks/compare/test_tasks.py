@@ -12,6 +12,7 @@ from benchmarks.compare.scale import FULL, quick
 from benchmarks.compare.tasks import every_task
 from benchmarks.compare.tuning import grid
 from service.domain.methods import METHODS
+from worker.training.methods import method_of
 
 NAMES = [task.name for task in every_task(FULL)]
 
@@ -35,11 +36,15 @@ class TestEveryTask:
         for method in LONG:
             assert {Row(method, "clip", True, seed).name for seed in (0, 1, 2)} <= set(NAMES)
 
+    def test_controls_and_default_have_three_seeds(self) -> None:
+        for row in (Row("more-pretraining", "none", False, 1), Row("shuffled-reward", "none", False, 2)):
+            assert row.name in NAMES
+
     def test_the_most_telling_come_first(self) -> None:
         default = NAMES.index(Row("sharpening-rlhf", "clip", False, 0).name)
         rival = NAMES.index(Row("ddpo", "clip", False, 0).name)
         second_seed = NAMES.index(Row("sharpening-rlhf", "clip", False, 1).name)
-        assert NAMES.index("base") < default < NAMES.index("ablation-default") < rival < second_seed
+        assert NAMES.index("base") < default < NAMES.index("ablation-default-0.006") < rival < second_seed
 
     def test_is_planned_for_fifteen_core_hours(self, tmp_path: Path) -> None:
         """As planned before anything was found: a grid that ends too early costs a run or two more."""
@@ -68,10 +73,20 @@ class TestRecipes:
 
     @pytest.mark.parametrize("name", ABLATIONS)
     def test_every_ablation_is_a_recipe(self, name: str) -> None:
-        change = dict(ABLATIONS[name])
-        method = replace(TRAINED["sharpening-rlhf"], type=change.pop("type", "sharpening-rlhf"))
-        recipe = Run("run", method, "clip", 1000, 0, {"learning_rate": 2e-3, "beta": "auto", **change}).recipe(3)
+        change, default = ABLATIONS[name], TRAINED["sharpening-rlhf"]
+        recipe = Run("run", default, "clip", 1000, 0, {"learning_rate": 2e-3, "beta": "auto", **change}).recipe(3)
         assert {field: getattr(recipe.method, field) for field in change} == change
+
+    def test_one_state_is_what_online_dpo_computes(self) -> None:
+        """So the ablation m=1 is the score of the final picture, and needs no run of its own."""
+        alone = Run("run", TRAINED["sharpening-rlhf"], "clip", 1000, 0, ABLATIONS["m=1"]).recipe(3)
+        rival = Run("run", TRAINED["online-dpo"], "clip", 1000, 0).recipe(3)
+        steps = [method_of(one, (8, 8, 8)) for one in (alone, rival)]
+        assert steps[0].func is steps[1].func and steps[0].args == steps[1].args
+
+    def test_ddpo_learns_from_64_pictures_an_update_at_least(self) -> None:
+        method = Run("run", TRAINED["ddpo"], "clip", 1000, 0).recipe(3).method
+        assert method.prompts_per_step * method.candidates // method.steps_per_batch >= 64
 
     def test_a_method_that_is_not_there_is_told_of(self) -> None:
         missing = replace(TRAINED["ddpo"], type="no-such-method")
