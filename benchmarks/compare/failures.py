@@ -1,32 +1,30 @@
 """docs/failures.md between its marks: prompts that got worse, what the reward is blind to, rows that gained nothing.
 
 It looks at the default trained on clip, main budget, first seed, against the base, each at its own best; pictures are drawn
-again from their seeds.
+again from their seeds. A run of the comparison writes it anew at its end, once that row is there.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
 import numpy as np
-from matplotlib import pyplot
 
-from benchmarks.compare.goals import gain, points
+from benchmarks.compare.gains import gain, points
 from benchmarks.compare.judging import drawn, from_bits
 from benchmarks.compare.methods import DEFAULT
-from benchmarks.compare.page import groups, table
+from benchmarks.compare.page import table
+from benchmarks.compare.plots import sheet
 from benchmarks.compare.results import at_best, runs_of, setting_of
 from benchmarks.compare.rows import Row, adapter_path
 from benchmarks.compare.scale import Scale
 from benchmarks.compare.statistics import within
 from benchmarks.compare.store import read
+from benchmarks.compare.tables import groups
 from benchmarks.compare.world import base, pictures_of
-from worker.evaluation.score import judge_scenes
 from worker.models.family import Family
 from worker.shapes.oracle import judge
 from worker.shapes.scene import parse
@@ -47,13 +45,26 @@ def write_page(scale: Scale) -> None:
 
 
 def made(scale: Scale) -> Iterator[str]:
-    row = Row(DEFAULT, "clip", False, scale.seeds[0])
-    told, before = read(scale.outcomes, row.name), read(scale.outcomes, "base")
-    if told is None or before is None or "test" not in told:
+    if not ready(scale):
         yield "\nThe default's first row is not finished."
         return
+    row = _row(scale)
+    told, before = read(scale.outcomes, row.name), read(scale.outcomes, "base")
+    assert told is not None and before is not None
     pictures = Pictures(scale, row, before, told)
     yield from ("", *worse(pictures, scale), "", *blind(pictures, scale), "", *useless(scale), "")
+
+
+def ready(scale: Scale) -> bool:
+    """Whether base and row are there, and the row's own adapter beside its figures: outcomes may be copied without it."""
+    told, path = read(scale.outcomes, _row(scale).name), adapter_path(scale, _row(scale).name, True)
+    if told is None or "test" not in told or read(scale.outcomes, "base") is None or not path.exists():
+        return False
+    return hashlib.sha256(path.read_bytes()).hexdigest() == str(told["adapter_sha256"])
+
+
+def _row(scale: Scale) -> Row:
+    return Row(DEFAULT, "clip", False, scale.seeds[0])
 
 
 class Pictures:
@@ -184,35 +195,10 @@ def _lost(scale: Scale) -> Iterator[list[str]]:
     before = read(scale.outcomes, "base")
     assert before is not None
     for method, trained_on, long in groups(scale):
-        gains = [gain(runs_of(scale, method, trained_on, long), before, where) for where in ("plain", "best")]
+        runs, name = runs_of(scale, method, trained_on, long), f"{method}{' (long)' if long else ''}"
+        if not runs.done:
+            yield [name, trained_on, *["; ".join(runs.failures)] * 2]
+            continue
+        gains = [gain(runs.done, before, where) for where in ("plain", "best")]
         if gains[1].low <= 0:
-            yield [f"{method}{' (long)' if long else ''}", trained_on, *(points(one) for one in gains)]
-
-
-def sheet(scale: Scale, name: str, rows: dict[str, np.ndarray], texts: list[str]) -> None:
-    """A contact sheet: a line of pictures a row and side, six columns; frames say what the oracle says."""
-    columns = min(6, len(texts))
-    lines = [(label, start) for start in range(0, len(texts), columns) for label in rows]
-    figure, axes = pyplot.subplots(len(lines), columns, figsize=(1.5 * columns, 2.0 * len(lines)), squeeze=False)
-    for axis in axes.ravel():
-        axis.set_axis_off()
-    for line, (label, start) in zip(axes, lines, strict=True):
-        some = rows[label][start : start + columns]
-        right = judge_scenes(some, texts[start : start + columns]).exact
-        for axis, picture, text, fine in zip(line, some, texts[start:], right, strict=False):
-            axis.set_axis_on()
-            axis.imshow(picture, interpolation="nearest")
-            axis.set(xticks=[], yticks=[])
-            axis.set_title(f"{label}\n{_folded(text)}", fontsize=5)
-            for side in axis.spines.values():
-                side.set(color="#2b8a3e" if fine else "#c92a2a", linewidth=2.5)
-    folder = scale.docs / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout()
-    figure.savefig(folder / name, dpi=110, metadata={"Software": None})
-    pyplot.close(figure)
-
-
-def _folded(text: str) -> str:
-    words = text.split()
-    return " ".join(words[: len(words) // 2]) + "\n" + " ".join(words[len(words) // 2 :])
+            yield [name, trained_on, *(points(one) for one in gains)]

@@ -1,4 +1,4 @@
-"""The comparison's plots: accuracy against what training cost, and against the calls that a picture costs."""
+"""The comparison's plots: accuracy against what training cost, and against the calls that a picture costs; sheets of pictures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 
 from benchmarks.compare.judging import from_bits
 from benchmarks.compare.methods import DEFAULT, LONG, SHUFFLED, TRAINED
-from benchmarks.compare.results import rows, runs_of
+from benchmarks.compare.results import runs_of, search_rows
 from benchmarks.compare.rows import LOOKED_AT, Row
 from benchmarks.compare.scale import Scale
 from benchmarks.compare.store import read
 from benchmarks.compare.world import Setting
+from worker.evaluation.score import judge_scenes
 
 CALLS = (5, 10, 20, 50, 100, 200, 500, 1000, 2500)
 """Ticks of the axis of denoiser calls."""
@@ -38,7 +39,7 @@ def write(scale: Scale) -> Iterator[tuple[str, str]]:
         ("compare-nfe.png", "Exactly right and diversity against denoiser calls a picture", calls(scale)),
     )
     for name, caption, figure in drawn:
-        if not any(line.get_label()[0] != "_" for axis in figure.axes for line in axis.lines):
+        if not any(str(line.get_label())[0] != "_" for axis in figure.axes for line in axis.lines):
             pyplot.close(figure)  # nothing to show yet
             continue
         figure.savefig(folder / name, dpi=130, bbox_inches="tight", metadata={"Software": None})
@@ -72,7 +73,7 @@ def training(scale: Scale) -> Figure:
 def _curve(scale: Scale, name: str, long: bool, cost: str, setting: Setting) -> tuple[list[float], list[float]]:
     """(cost, exact) of each look, the mean of the finished seeds; a dashed line is the long budget's own schedule."""
     trained_on = "none" if name == SHUFFLED or TRAINED[name].type is None else "clip"
-    told = runs_of(scale, name, trained_on, long)
+    told = runs_of(scale, name, trained_on, long).done
     marks = [
         [one["curve"][place] for one in told] for place in range(min((len(one["curve"]) for one in told), default=0))
     ]
@@ -98,7 +99,7 @@ def calls(scale: Scale) -> Figure:
         if pool := read(scale.outcomes, f"pool-{where}"):
             line = [(told["nfe"], told["exact"], told["diversity"]) for told in pool["best_of"].values()]
             lines[f"best-of-N, guidance {pool['setting'][0]:g}"] = line
-    for row in rows(scale):
+    for row in search_rows(scale):
         if row["method"] in ("zero-order", "path-search"):
             lines[f"{row['method']}, guidance {row['guidance']:g}"] = [(row["inference_nfe"], row["exact"], None)]
     for label, line in lines.items():
@@ -114,3 +115,32 @@ def calls(scale: Scale) -> Figure:
     if lines:
         axes[0].legend(fontsize=7, frameon=False)
     return figure
+
+
+def sheet(scale: Scale, name: str, rows: dict[str, np.ndarray], texts: list[str]) -> None:
+    """docs/figures/`name`, a contact sheet: a line of pictures a row and side, six columns; frames say what the oracle says."""
+    columns = min(6, len(texts))
+    lines = [(label, start) for start in range(0, len(texts), columns) for label in rows]
+    figure, axes = pyplot.subplots(len(lines), columns, figsize=(1.5 * columns, 2.0 * len(lines)), squeeze=False)
+    for axis in axes.ravel():
+        axis.set_axis_off()
+    for line, (label, start) in zip(axes, lines, strict=True):
+        some = rows[label][start : start + columns]
+        right = judge_scenes(some, texts[start : start + columns]).exact
+        for axis, picture, text, fine in zip(line, some, texts[start:], right, strict=False):
+            axis.set_axis_on()
+            axis.imshow(picture, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            axis.set_title(f"{label}\n{_folded(text)}", fontsize=5)
+            for side in axis.spines.values():
+                side.set(color="#2b8a3e" if fine else "#c92a2a", linewidth=2.5)
+    folder = scale.docs / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.tight_layout()
+    figure.savefig(folder / name, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def _folded(text: str) -> str:
+    words = text.split()
+    return " ".join(words[: len(words) // 2]) + "\n" + " ".join(words[len(words) // 2 :])

@@ -1,9 +1,13 @@
-"""Does a row's adapter give the row's figures? Judges it again, or trains it again first (`--retrain`)."""
+"""Does a row's adapter give the row's figures? Judges it again, or trains it again first (`--retrain`).
+
+Adapters of the first seed are committed. Those of the other seeds are kept where they were trained, and trained again elsewhere.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +63,11 @@ def bytes_of(scale: Scale, name: str, told: dict[str, Any]) -> bytes:
 
 
 def again(scale: Scale, name: str, told: dict[str, Any]) -> bool:
-    """The task anew, in a folder of its own."""
+    """The task anew, in a folder of its own: what it makes must not take the place of what it is compared with."""
     task = next(task for task in every_task(scale) if task.name == name)
     with tempfile.TemporaryDirectory() as folder:
-        found = task.work(scale, Path(folder) / name, print)
+        elsewhere = replace(scale, results=Path(folder), scratch=Path(folder))
+        found = task.work(elsewhere, elsewhere.scratch / "work" / name, print)
     if "adapter_sha256" in told:
         same = found.get("adapter_sha256") == told["adapter_sha256"]
         print(f"adapter: {'the same bytes' if same else 'other bytes (another kind of CPU, or another commit)'}")

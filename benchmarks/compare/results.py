@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from benchmarks.compare.judging import from_bits
-from benchmarks.compare.methods import ABLATIONS, DEFAULT, ORDER, SEARCHES, TRAINED
+from benchmarks.compare.methods import DEFAULT, ORDER, SEARCHES, TRAINED
+from benchmarks.compare.rows import Row
 from benchmarks.compare.scale import Scale
 from benchmarks.compare.store import read
-from benchmarks.compare.tasks import every_task
-from benchmarks.compare.tuning import trials, tuned
+from benchmarks.compare.tasks import every_task, finished
+from benchmarks.compare.tuning import current, trials, tuned
 from benchmarks.compare.world import PLAIN, Setting, pictures_of
 from worker.evaluation.interval import bootstrap
 from worker.shapes.splits import prompts
@@ -27,31 +30,69 @@ JUDGED = ("exact", "colour", "shape", "relation", "score_clip", "score_preferenc
 
 def outcomes(scale: Scale) -> dict[str, dict[str, Any]]:
     """Every finished task's, in the order of the tasks."""
-    found = {task.name: read(scale.outcomes, task.name) for task in every_task(scale)}
+    found = {task.name: read(scale.outcomes, task.name) for task in every_task(scale) if finished(scale, task)}
     return {name: told for name, told in found.items() if told is not None}
 
 
-def runs_of(scale: Scale, method: str, trained_on: str, long: bool) -> list[dict[str, Any]]:
-    """The finished runs of a row, a seed each, in the order of the seeds."""
-    wanted = {"method": method, "trained_on": trained_on, "long": long}
-    found = [
-        told
-        for name, told in outcomes(scale).items()
-        if name.startswith("row-") and "test" in told and wanted == {key: told[key] for key in wanted}
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """A row's runs, a seed each, in the order of the seeds. A mean is over `done`; `planned` says over how many it shall be."""
+
+    done: tuple[dict[str, Any], ...]
+    failed: tuple[dict[str, Any], ...]
+    planned: int
+
+    def __str__(self) -> str:
+        return "; ".join([f"{len(self.done)} of {self.planned} seeds", *self.failures])
+
+    @property
+    def failures(self) -> list[str]:
+        """A failed run is told wherever its row is: a mean over those that survived would hide it."""
+        return [f"seed {told['seed']}: failed ({told['failed'].split(':')[0]})" for told in self.failed]
+
+
+def runs_of(scale: Scale, method: str, trained_on: str, long: bool) -> Runs:
+    """Of a row, whatever is there of it."""
+    names = [row.name for row in planned(scale) if (row.method, row.trained_on, row.long) == (method, trained_on, long)]
+    found = [told for name in names if (told := read(scale.outcomes, name)) is not None]
+    there = sorted(
+        (told for told in found if "recipe" not in told or current(scale, told)), key=lambda told: int(told["seed"])
+    )
+    return Runs(
+        tuple(one for one in there if "test" in one), tuple(one for one in there if "failed" in one), len(names)
+    )
+
+
+@cache
+def planned(scale: Scale) -> tuple[Row, ...]:
+    """Every trained row that has a task, a seed each: outcomes do not change these."""
+    parts = [
+        task.name.removeprefix("row-").rsplit("-", 3) for task in every_task(scale) if task.name.startswith("row-")
     ]
-    return sorted(found, key=lambda told: told["seed"])
+    return tuple(Row(method, trained_on, budget == "long", int(seed)) for method, trained_on, budget, seed in parts)
 
 
 def rows(scale: Scale) -> list[dict[str, Any]]:
     """results.json: in the order of the methods, then of training_fe, seed and guidance."""
-    found: list[dict[str, Any]] = []
+    found = search_rows(scale)
     for name, told in outcomes(scale).items():
         if name == "base" or (name.startswith("row-") and "test" in told):
-            found += _trained(told)
-        elif name.startswith("pool-"):
+            found += _trained(scale, told)
+    return _sorted(found)
+
+
+def search_rows(scale: Scale) -> list[dict[str, Any]]:
+    """Those of them that have no training: best-of-N out of the pools, zero-order and path search."""
+    found: list[dict[str, Any]] = []
+    for name, told in outcomes(scale).items():
+        if name.startswith("pool-"):
             found += _best_of(scale, told)
         elif name.startswith(("zero-order-", "path-search-")):
             found.append(_search(scale, name.rsplit("-", 1)[0], told["setting"], told["figures"]))
+    return _sorted(found)
+
+
+def _sorted(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     unique = {json.dumps(row, sort_keys=True): row for row in found}.values()  # where the best setting is guidance 1
     return sorted(unique, key=_place)
 
@@ -60,7 +101,7 @@ def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return ORDER.index(row["method"]), row["trained_on"], row["training_fe"] // 1000, row["seed"] or 0, row["guidance"]
 
 
-def _trained(told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _trained(scale: Scale, told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for setting, figures in told["test"].items():
         texts, _ = pictures_of("test", figures["pictures"])
         interval = bootstrap(from_bits(figures["bits"]).tolist(), texts)
@@ -70,14 +111,17 @@ def _trained(told: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "training_fe": told.get("training_fe", 0), "seconds": told.get("seconds", 0.0),
             **{name: figures[name] for name in JUDGED},
             "exact_ci95": [round(interval.low, 4), round(interval.high, 4)], "inference_nfe": figures["nfe"],
-            "adapter_sha256": told.get("adapter_sha256"), "curve": [_point(mark) for mark in told.get("curve", [])],
+            "adapter_sha256": told.get("adapter_sha256"), "curve": [_point(scale, mark) for mark in told.get("curve", [])],
         }  # fmt: skip
         yield {name: row[name] for name in FIELDS}
 
 
-def _point(mark: Mapping[str, Any]) -> dict[str, Any]:
-    """A look at a run: what had been spent, and exact on validation pictures by setting (guidance x steps)."""
-    exact = {setting: round(float(from_bits(bits).mean()), 4) for setting, bits in mark["seen"].items()}
+def _point(scale: Scale, mark: Mapping[str, Any]) -> dict[str, Any]:
+    """A look at a run: what had been spent, and exact by setting (guidance x steps) on the same validation pictures each time."""
+    exact = {
+        setting: round(float(from_bits(bits)[: scale.curve_pictures].mean()), 4)
+        for setting, bits in mark["seen"].items()
+    }
     return {"training_fe": mark["fe"], "training_nfe": mark["nfe"], "seconds": mark["seconds"], "exact": exact}
 
 
@@ -124,13 +168,12 @@ def tuning(scale: Scale) -> list[dict[str, Any]]:
 
 
 def ablations(scale: Scale) -> list[dict[str, Any]]:
-    """One seed, equal fe; gains over the unchanged default are paired (`page.py`)."""
-    told = {name: read(scale.outcomes, f"ablation-{name}") for name in ABLATIONS}
-    keys = ("recipe", "training_nfe", "training_fe", "seconds", "exact", "seen", "failed")
+    """Every finished run, in the order of the tasks: a change has one or two, a learning rate each (`tables.py` shows the better)."""
+    keys = ("rate", "recipe", "training_nfe", "training_fe", "seconds", "score", "exact", "seen", "failed")
     return [
-        {"ablation": name, "method": DEFAULT, **{key: one.get(key) for key in keys}}
-        for name, one in told.items()
-        if one is not None
+        {"ablation": told["ablation"], "method": DEFAULT, **{key: told.get(key) for key in keys}}
+        for name, told in outcomes(scale).items()
+        if name.startswith("ablation-")
     ]
 
 

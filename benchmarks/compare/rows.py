@@ -68,7 +68,7 @@ def trained_row(scale: Scale, row: Row, hyper: Mapping[str, Any], scratch: Path,
         trained = run_to_end(run, steps_for(run, scale.scratch / "paces", scale.pace_updates), looks, scratch, say)
     except JobFailure as failure:
         shutil.rmtree(scratch, ignore_errors=True)
-        return {**asdict(row), "failed": f"{failure.code}: {failure}"}
+        return {**asdict(row), "tried": dict(hyper), "failed": f"{failure.code}: {failure}"}
     adapter = halved(trained["adapter"])
     write_bytes(adapter_path(scale, row.name, row.seed == scale.seeds[0]), adapter)
     started, family = time.process_time(), base()

@@ -49,15 +49,17 @@ class Runner:
                         self._end(future)
                     self._fill(pool)
             except BrokenProcessPool as error:
-                raise SystemExit(
-                    "a process of the comparison was killed; the same command goes on from here"
-                ) from error
+                raise SystemExit(f"a process of the comparison was killed; {self._again} goes on from here") from error
             except KeyboardInterrupt:
-                print("stopped; the same command goes on from here", flush=True)
+                print(f"stopped; {self._again} goes on from here", flush=True)
                 for process in list(pool._processes.values()):  # what runs is saved, and goes on next time
                     process.terminate()
                 raise
         return [f"{name}: {reason}" for name, reason in self._failed.items()]
+
+    @property
+    def _again(self) -> str:
+        return "the same command" if self._scale.name == "full" else "the same command with --resume"
 
     def _look(self) -> None:
         """At what there is to do, and what is done: an outcome may add to it (`tuning.py`)."""

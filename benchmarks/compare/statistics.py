@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from worker.evaluation.interval import RESAMPLES, Interval
+from worker.evaluation.interval import RESAMPLES, Interval, bootstrap
+
+CLOSE = 1e-9
+
+
+def at_least(one: float, other: float) -> bool:
+    """one ≥ other for shares of pictures: sums in another order differ in their last digits."""
+    return bool(one >= other - CLOSE)
 
 
 def within(a: np.ndarray, b: np.ndarray) -> float:
@@ -17,17 +24,25 @@ def within(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def over_seeds(values: np.ndarray, prompts: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """95 % interval of the mean of values [training seeds, pictures]: prompts are drawn again within each seed by itself.
+    """95 % interval of the mean of values [training seeds, pictures]: prompts are drawn again, the same for all seeds.
 
-    Three seeds are too few to say how seeds vary (a t interval would resolve nothing), so they are not drawn again: the
-    interval is of these seeds' mean, and each seed is shown beside it.
+    All seeds are judged on the same pictures, and paired with the same pictures of the base: drawn apart, that one base would
+    count as if each seed had a base of its own. Seeds are not drawn again: three are too few to say how seeds vary (a t
+    interval would resolve nothing), so the interval is of these seeds' mean, and each seed is shown beside it.
+    """
+    return bootstrap(np.asarray(values, dtype=float).mean(axis=0).tolist(), prompts, resamples=resamples, seed=seed)
+
+
+def resampled(
+    statistic: Callable[[np.ndarray], float], prompts: Sequence[str], *, resamples: int = 2_000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentiles 2.5 and 97.5 of a statistic over prompts that are drawn again: one that is no mean.
+
+    It is handed a weight for each picture, [pictures], sum 1. It may answer inf: percentiles are values, not between two.
     """
     places = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
     group = np.array([places[prompt] for prompt in prompts])
-    counts, rng = np.bincount(group), np.random.default_rng(seed)
-    means = np.zeros(resamples)
-    for row in np.asarray(values, dtype=float):
-        drawn = rng.multinomial(len(places), np.full(len(places), 1 / len(places)), size=resamples)
-        means += drawn @ np.bincount(group, weights=row) / (drawn @ counts) / len(values)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(np.mean(values)), float(low), float(high))
+    drawn = np.random.default_rng(seed).multinomial(len(places), np.full(len(places), 1 / len(places)), size=resamples)
+    found = [statistic(times[group] / times[group].sum()) for times in drawn]
+    low, high = np.percentile(found, [2.5, 97.5], method="inverted_cdf")
+    return float(low), float(high)

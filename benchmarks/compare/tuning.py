@@ -51,7 +51,8 @@ def tuned(scale: Scale, method: str) -> dict[str, Any] | None:
 
 def current(scale: Scale, told: Mapping[str, Any]) -> bool:
     """Whether a row's outcome was trained with its method's tuned values; nothing else is known while there are none."""
-    recipe, best = told["recipe"], tuned(scale, tuned_as(told["method"]))
+    best = tuned(scale, tuned_as(told["method"]))
+    recipe = told["tried"] if "failed" in told else told["recipe"]
     shown = recipe.get("method", recipe)
     return best is None or all(shown[name] == value for name, value in best.items())
 

@@ -12,6 +12,8 @@ Family = Literal["sd", "sdxl", "sd3", "flux"]
 """How a base model is driven: Stable Diffusion 1.x and 2.x, SDXL, SD3 and 3.5, FLUX.1."""
 CONVOLUTIONAL: frozenset[Family] = frozenset({"sd", "sdxl"})
 """Families with convolutions to adapt: a U-Net. The others are transformers."""
+DIFFUSIONS: frozenset[Family] = frozenset({"sd", "sdxl"})
+"""Families walked by DDIM, whose noise has a bound. The others are flows."""
 
 
 class CatalogueError(StropError):
@@ -45,7 +47,8 @@ class BaseModelEntry(_Entry):
     )
     preview_decoder: str = Field(
         default="",
-        description="Folder of diffusers' AutoencoderTiny made for this model (TAESD and its kin), for methods that preview by it.",
+        description="Folder of diffusers' AutoencoderTiny made for this model (TAESD and its kin), for methods that preview by it; "
+        "a folder only, on every worker.",
     )
 
 
@@ -70,6 +73,7 @@ class Catalogue(BaseModel):
             for group in ("bases", "rewards"):
                 for name, entry in tables.get(group, {}).items():
                     entry["name"] = name
+                    _is_a_folder(f"{group}.{name}.preview_decoder", str(entry.get("preview_decoder", "")))
                     for place in ("source", "preview_decoder"):
                         where = str(entry.get(place, ""))
                         if where and not where.startswith(("hub:", "s3://", "/")):
@@ -77,3 +81,12 @@ class Catalogue(BaseModel):
             return cls.model_validate(tables)
         except (tomllib.TOMLDecodeError, ValidationError) as error:
             raise CatalogueError(f"the catalogue cannot be read: {error}") from error
+
+
+def _is_a_folder(place: str, said: str) -> None:
+    """Nothing fetches a preview decoder. Not asked of the entry: one that a job was stored with must stay readable."""
+    if said.startswith("hub:") or "://" in said:
+        raise CatalogueError(
+            f"the catalogue cannot be read: {place} is {said!r}, and a preview decoder is not fetched: download it "
+            "(hf download OWNER/NAME --local-dir FOLDER) and name the folder"
+        )

@@ -49,8 +49,12 @@ class Samples(BaseModel):
     prompts: tuple[PromptText, ...] = Field(
         default=(), max_length=16, description="Prompts to draw; empty: the first four of the job."
     )
-    guidance: float = Field(default=2.0, ge=1.0, le=20.0, description="Guidance scale of the samples.")
-    num_inference_steps: int = Field(default=10, ge=1, le=200, description="Sampler steps of the samples.")
+    guidance: float | None = Field(
+        default=None, ge=1.0, le=50.0, description="Guidance scale of the samples; null: the base model's default."
+    )
+    num_inference_steps: int | None = Field(
+        default=None, ge=1, le=1000, description="Sampler steps of the samples; null: the base model's default."
+    )
 
 
 class Validation(BaseModel):
@@ -58,14 +62,18 @@ class Validation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    every: int = Field(default=10, ge=1, le=100_000, description="Steps between two validations.")
+    every: int = Field(default=10, ge=0, le=100_000, description="Steps between two validations; 0: none is made.")
     prompts: tuple[PromptText, ...] = Field(
         default=(),
         max_length=512,
         description="Prompts to validate on, best none of the job's; empty: its first sixteen.",
     )
-    guidance: float = Field(default=2.0, ge=1.0, le=20.0, description="Guidance scale of the pictures.")
-    num_inference_steps: int = Field(default=10, ge=1, le=200, description="Sampler steps of the pictures.")
+    guidance: float | None = Field(
+        default=None, ge=1.0, le=50.0, description="Guidance scale of the pictures; null: the base model's default."
+    )
+    num_inference_steps: int | None = Field(
+        default=None, ge=1, le=1000, description="Sampler steps of the pictures; null: the base model's default."
+    )
     keep_best: bool = Field(default=True, description="Deliver the adapter of the best validation, not the last.")
     patience: int | None = Field(
         default=None,
@@ -73,6 +81,17 @@ class Validation(BaseModel):
         le=1000,
         description="End after so many validations in a row without a new best; null: never.",
     )
+
+
+GUARD = Validation(patience=3)
+"""Of the methods with `guarded`, unless the request says otherwise: a job whose reward drops ends within 30 steps of its best."""
+
+
+def served(shown: Samples | Validation, base: BaseModelEntry) -> tuple[float, int]:
+    """(guidance, sampler steps): what was chosen, else what the base model is served with, so that pictures drawn while a
+    job trains are those that its adapter will draw."""
+    guidance = base.guidance_scale if shown.guidance is None else shown.guidance
+    return guidance, shown.num_inference_steps or base.num_inference_steps
 
 
 class Needs(BaseModel):
@@ -127,12 +146,14 @@ class JobRequest(BaseModel):
     )
     gradient_checkpointing: bool = Field(
         default=False,
-        description="Compute activations anew in the backward pass: less memory, about a third more time, same gradient.",
+        description="Compute activations anew in the backward pass: less memory, about a third more time, same gradient. "
+        "Always so for sd3 and flux, and for sdxl from 1024 px, where one picture's activations take 10 GiB and more.",
     )
     samples: Samples = Field(default_factory=Samples, description="Pictures drawn while the job trains.")
     validation: Validation | None = Field(
         default=None,
-        description="Choose the adapter by a validation, and stop when it no longer rises; null: the last.",
+        description="Choose the adapter by a validation, and stop when it no longer rises; null, or every 0: the last is "
+        "delivered. Left out, sharpening-sft and sft have one: the job's first sixteen prompts, every 10 steps, patience 3.",
     )
     checkpoint_every: int = Field(default=10, ge=1, le=100_000, description="Steps between checkpoints.")
     max_seconds: float | None = Field(

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from service.domain import scenes
-from service.domain.catalogue import CONVOLUTIONAL, BaseModelEntry, Catalogue, RewardModelEntry
+from service.domain.catalogue import CONVOLUTIONAL, DIFFUSIONS, BaseModelEntry, Catalogue, RewardModelEntry
 from service.domain.errors import FieldError, InvalidRequest
+from service.domain.methods import DDPO
+from service.domain.methods.walks import only_in_noise
 from service.domain.prompts import digest, fault, normalise
-from service.domain.recipes import JobRequest, Lora, Recipe, Samples, Validation
+from service.domain.recipes import GUARD, JobRequest, Lora, Recipe, Samples, Validation, served
 from service.domain.rewards import ClipReward, SceneReward
 from service.operations.bringing import Faults, layout_of, start_of, without_pictures
 from service.operations.shelf import Beginning, Pictures, Shelf
@@ -27,7 +29,7 @@ def resolve(request: JobRequest, catalogue: Catalogue, shelf: Shelf) -> Recipe:
     pictures = shelf.pictures(request.images_file) if request.images_file else None
     inline = None if request.prompts is None else tuple(normalise(prompt) for prompt in request.prompts)
     place, prompts = _prompts(request, inline, pictures, shelf)
-    samples, validation = _normalised(request.samples), _normalised(request.validation)
+    samples, validation = _settled(request.samples, base), _settled(_validation(request), base)
     judged = ((place, prompts), ("validation.prompts", validation.prompts if validation else ()))
     for path, words in (("prompts", inline or ()), ("samples.prompts", samples.prompts), judged[1]):
         faults += [("invalid_prompt", error) for error in _unreadable(path, words)]
@@ -36,7 +38,7 @@ def resolve(request: JobRequest, catalogue: Catalogue, shelf: Shelf) -> Recipe:
     faults += without_pictures(request, place, prompts, pictures)
     start = start_of(request, base, shelf, faults)
     lora = _lora(request, base, start, faults)
-    faults += _without_preview_decoder(request, base)
+    faults += _without_preview_decoder(request, base) + _too_noisy(request, base) + _in_pure_noise(request, base)
     if faults or base is None:
         code, first = faults[0]
         raise InvalidRequest(first.message, errors=tuple(error for _, error in faults[:MAX_ERRORS]), code=code)
@@ -63,11 +65,20 @@ def resolve(request: JobRequest, catalogue: Catalogue, shelf: Shelf) -> Recipe:
 Shown = TypeVar("Shown", Samples, Validation | None)
 
 
-def _normalised(shown: Shown) -> Shown:
-    """With each of its prompts in one spelling."""
-    if shown is None:
+def _settled(shown: Shown, base: BaseModelEntry | None) -> Shown:
+    """With each of its prompts in one spelling, and the base model's guidance and steps where none were chosen."""
+    if shown is None or base is None:
         return shown
-    return shown.model_copy(update={"prompts": tuple(normalise(prompt) for prompt in shown.prompts)})
+    guidance, steps = served(shown, base)
+    prompts = tuple(normalise(prompt) for prompt in shown.prompts)
+    return shown.model_copy(update={"prompts": prompts, "guidance": guidance, "num_inference_steps": steps})
+
+
+def _validation(request: JobRequest) -> Validation | None:
+    """None where there is to be none. A message cannot hold null, so `every` 0 says the same."""
+    if request.method.guarded and "validation" not in request.model_fields_set:
+        return GUARD
+    return request.validation if request.validation and request.validation.every else None
 
 
 def _prompts(
@@ -95,6 +106,24 @@ def _without_preview_decoder(request: JobRequest, base: BaseModelEntry | None) -
         return []
     reason, remedy = f"{base.name} has no preview decoder", 'use "vae", or ask the operator for one'
     return [("no_preview_decoder", FieldError("method.preview", reason, remedy))]
+
+
+def _too_noisy(request: JobRequest, base: BaseModelEntry | None) -> Faults:
+    """DDIM's next state has a variance of its own; η above 1 asks for more noise than that."""
+    method = request.method
+    if base is None or base.family not in DIFFUSIONS or not isinstance(method, DDPO) or method.noise_level <= 1:
+        return []
+    reason = f"{method.noise_level:g} is more noise than a step of {base.name} ({base.family}, walked by DDIM) holds"
+    return [("noise_level", FieldError("method.noise_level", reason, "send at most 1, DDPM's own noise"))]
+
+
+def _in_pure_noise(request: JobRequest, base: BaseModelEntry | None) -> Faults:
+    """A flow's schedule begins without signal. Of the others the worker sees it, when the base model is loaded."""
+    remedy = None if base is None or base.family in DIFFUSIONS else only_in_noise(request.method)
+    if base is None or remedy is None:
+        return []
+    reason = f"the walks could only start in pure noise, where the schedule of {base.name} ({base.family}) begins"
+    return [("walk_in_noise", FieldError("method.walk_steps", reason, remedy))]
 
 
 def _lora(request: JobRequest, base: BaseModelEntry | None, start: Beginning | None, faults: Faults) -> Lora:

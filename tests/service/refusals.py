@@ -118,6 +118,9 @@ REFUSALS: dict[str, Refusal] = {
     "a negative beta": create({"method": {**METHOD, "beta": -1}}, INVALID, "method.beta", "beta must be"),
     "a beta of 0": create({"method": {**METHOD, "beta": 0}}, INVALID, "method.beta", "beta must be"),
     "a rival's beta of 0": create({"method": {"type": "diffusion-dpo", "beta": 0}}, INVALID, "method.beta", "beta must be"),
+    "more noise than a step of DDIM holds": create(
+        {"method": {"type": "ddpo", "noise_level": 1.5}}, "noise_level", "method.noise_level", "send at most 1"
+    ),
     "one candidate of pictures": create({"method": {**SFT, "candidates": 1}}, INVALID, "method.candidates", "send a whole number, 2 or more"),
     "a walk longer than the noise that is left": create(
         {"method": {**METHOD, "states": "renoised", "walk_steps": 4, "trajectory_length": 2}},

@@ -51,8 +51,20 @@ def check_catalogue(recipe: Recipe, catalogue: Catalogue) -> None:
 
 def stage_models(recipe: Recipe, cache: Path, download: Download) -> Models:
     """Find or fetch the models of a recipe. Raises NotStaged with code base_unavailable or reward_unavailable."""
+    _check_preview_decoder(recipe)
     base = _place(recipe.base, cache, download)
     return Models(base, _place(recipe.reward_model, cache, download) if recipe.reward_model else None)
+
+
+def _check_preview_decoder(recipe: Recipe) -> None:
+    """First: a base may be a download of hours."""
+    folder = recipe.base.preview_decoder
+    if recipe.method.preview == "taesd" and not Path(folder).is_dir():
+        raise NotStaged(
+            f"the preview decoder of {recipe.base.name!r} should be the folder {Path(folder).name} on this worker, but there "
+            'is none: put it where the catalogue says, or post the job again with method.preview "vae"',
+            code="base_unavailable",
+        )
 
 
 def _place(entry: BaseModelEntry | RewardModelEntry, cache: Path, download: Download) -> Path:

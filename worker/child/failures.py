@@ -9,7 +9,10 @@ from worker.pipe import Failed
 
 _RETRIED = frozenset({"base_unavailable", "reward_unavailable"})
 _DISK = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
-_MEMORY = "lower method.prompts_per_step, method.candidates or lora.rank, or use a worker with more memory"
+_MEMORY = (
+    "send gradient_checkpointing: true, lower method.micro_batch, method.prompts_per_step, method.candidates or lora.rank, "
+    "or use a worker with more memory"
+)
 
 
 def explain(error: BaseException) -> Failed:

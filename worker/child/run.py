@@ -39,8 +39,9 @@ def run(begin: pipe.Begin, say: Say, stop: AskedToStop) -> None:
         dtype=recipe.dtype,
         resolution=recipe.base.resolution,
         preview_decoder=Path(recipe.base.preview_decoder) if recipe.method.preview == "taesd" else None,
+        guidance=recipe.base.guidance_scale,
     )
-    if recipe.gradient_checkpointing:
+    if recipe.gradient_checkpointing or base.recomputes:
         base.enable_gradient_checkpointing()
     folder = Path(begin.reward_model_path) if begin.reward_model_path else None
     reward = make(recipe.reward, folder=folder, device=base.device)

@@ -70,7 +70,8 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
     def load_base(entry: BaseModelEntry, folder: Path) -> Family:
         small = Path(entry.preview_decoder) if entry.preview_decoder else None
         return load(
-            entry.family, folder, device=chosen.device, resolution=entry.resolution, preview_decoder=small
+            entry.family, folder, device=chosen.device, resolution=entry.resolution, preview_decoder=small,
+            guidance=entry.guidance_scale,
         )  # fmt: skip
 
     def clock() -> datetime:

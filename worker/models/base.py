@@ -6,6 +6,7 @@ plain diffusers draws with the same scheduler.
 """
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -41,6 +42,8 @@ class PipelineFamily(ABC):
     groups: ClassVar[Mapping[str, tuple[str, ...]]]
     """The layers of each group of targets, by the ends of their names."""
     embedded_guidance: float | None = None
+    recomputed_from: ClassVar[float] = math.inf
+    """Side of a picture in pixels from which its activations are too many to keep: see `recomputes`."""
 
     def __init__(
         self, pipeline: Any, process: Diffusion | Flow, latent_shape: tuple[int, int, int], readers: Sequence[Reader]
@@ -134,6 +137,10 @@ class PipelineFamily(ABC):
 
     def enable_gradient_checkpointing(self) -> None:
         self.denoiser.enable_gradient_checkpointing()
+
+    @property
+    def recomputes(self) -> bool:
+        return self.latent_shape[-1] * self.pipeline.vae_scale_factor >= self.recomputed_from
 
     # Pictures
 

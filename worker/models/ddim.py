@@ -38,6 +38,13 @@ class Diffusion:
     """Raises JobFailure `base_unloadable` for what DDIM cannot walk."""
 
     def __init__(self, config: FrozenDict) -> None:
+        if not {"beta_schedule", "trained_betas"} & config.keys():
+            raise JobFailure(
+                "the base model's scheduler has no betas (neither beta_schedule nor trained_betas: an EDM model, such as "
+                "Playground v2.5 or CosXL), and DDIM's own would not be those that it was trained with: choose a base model "
+                "of ε or v whose scheduler has betas",
+                code="base_unloadable",
+            )
         self.scheduler = DDIMScheduler.from_config(config, clip_sample=False)
         self.train_timesteps: int = self.scheduler.config.num_train_timesteps
         self.predicts_v = self.scheduler.config.prediction_type == "v_prediction"

@@ -77,7 +77,7 @@ class Sampler(Protocol):
         """The same step as a Gaussian with the same marginals: (its mean, its standard deviation, a scalar).
 
         The caller draws mean + std · ε and scores with N(mean, std²); differentiable in `prediction`. eta = 0 is `step`.
-        The std may be 0 at the last step (DDIM's is): nothing is to be scored there.
+        The std is 0 where the next state is the picture, without noise (the last step): nothing is to be scored there.
         """
 
 
@@ -124,6 +124,10 @@ class Family(Protocol):
 
     def enable_gradient_checkpointing(self) -> None:
         """Keep a block's inputs only and compute it again in the backward: less memory, the same gradient."""
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether training should always do that here: what autograd keeps of one picture fills a good part of a GPU."""
 
     def add_adapter(self, rank: int, targets: Sequence[str], seed: int) -> dict[str, Tensor]:
         """A new trainable LoRA, fp32, alpha = rank, B = 0: its tensors by their names in the exported file."""

@@ -33,9 +33,11 @@ class FlowEuler:
         """Flow-GRPO's SDE (arXiv 2505.05470, Eq. 9) in Euler–Maruyama, mean in fp32; eta is its noise level a.
 
         dx = [v + σ_t²/(2t) (x + (1−t) v)] dt + σ_t dw with σ_t = a √(t/(1−t)). At t = 1 that is unbounded: the next
-        t stands in for it there, as in the authors' code.
+        t stands in for it there, as in the authors' code. A step that ends at σ = 0 is `step`, whatever a is: its noise
+        would stay in the picture that is judged, and no later step could take it out.
         """
         t, then = self.sigmas[index], self.sigmas[index + 1]
+        eta = eta if then > 0 else 0.0
         latents, v = latents.float(), prediction.float()
         spread = eta * (t / (1 - (t if t < 1 else self.sigmas[1]))) ** 0.5
         pull = spread**2 / (2 * t)

@@ -33,10 +33,12 @@ def load(
     dtype: str = "auto",
     resolution: int | None = None,
     preview_decoder: Path | None = None,
+    guidance: float | None = None,
 ) -> Family:
     """Load a base model, with a small decoder for previews beside it where one is named.
 
-    `resolution` is the side of a picture in pixels; by default the one that it was trained at.
+    `resolution` is the side of a picture in pixels; by default the one that it was trained at. `guidance`: the catalogue's,
+    for a network that reads it (FLUX.1-dev): what it is fed where none is asked for; by default its family's habit.
     Raises JobFailure `family_mismatch` where the folder holds another family, `base_unloadable` with the reason.
     """
     diffusers_logging.disable_progress_bar()
@@ -46,6 +48,8 @@ def load(
     loaded = _class(family).load(folder, device=where, dtype=pick_dtype(dtype, where), resolution=resolution)
     if preview_decoder is not None:
         loaded.load_preview_decoder(preview_decoder)
+    if guidance is not None and loaded.embedded_guidance is not None:
+        loaded.embedded_guidance = guidance
     return loaded
 
 

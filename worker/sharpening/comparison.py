@@ -1,11 +1,15 @@
-"""The states on which policy and reference are compared, and the gradient of the preference loss on them."""
+"""The states on which policy and reference are compared, and the gradient of the preference loss on them.
+
+A state is c pictures of the denoiser's batch, and its log σ needs the errors of all c. As many whole states as fit go into
+one call; where not even one does (c > micro_batch), its pictures are taken one by one (`chained`, one more forward each).
+"""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from worker.sharpening.gradient import accumulated
+from worker.sharpening.gradient import accumulated, chained, measured
 from worker.sharpening.objective import error, preference_logit, preference_loss
 from worker.sharpening.rng import generator
 from worker.sharpening.selection import Chosen
@@ -27,6 +31,18 @@ class States:
 
     def __getitem__(self, rows: slice) -> "States":
         return States(self.prompt[rows], self.t[rows], self.noise[rows], self.clean[rows], self.weight[rows])
+
+    @property
+    def pictures(self) -> int:
+        """Q·c: every candidate at every state."""
+        return len(self.weight.flatten())
+
+    def alone(self, rows: slice) -> "States":
+        """Of the Q·c pictures, state by state, these rows: each a state of its own with one candidate."""
+        picture = torch.arange(rows.start, rows.stop, device=self.clean.device)
+        state = picture // self.clean.shape[1]
+        clean, weight = self.clean.flatten(0, 1)[picture], self.weight.flatten()[picture]
+        return States(self.prompt[state], self.t[state], self.noise[state], clean.unsqueeze(1), weight.unsqueeze(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +90,44 @@ def errors(world: World, settings: Settings, states: States) -> Tensor:
     return error(*predictions(world, settings, states)).view(len(states), -1)
 
 
-@torch.no_grad()
 def reference_errors(world: World, settings: Settings, states: States) -> Tensor:
-    """The same with the adapter off: [Q, c]"""
-    size = states_a_call(states, settings)
+    """The same with the adapter off, without gradients: [Q, c]"""
     with world.reference():
-        return torch.cat(
-            [errors(world, settings, states[start : start + size]) for start in range(0, len(states), size)]
+        if fits(states, settings):
+            size = states_a_call(states, settings)
+            return measured(len(states), size, lambda rows: errors(world, settings, states[rows]))
+        alone = measured(
+            states.pictures, settings.micro_batch, lambda rows: errors(world, settings, states.alone(rows))
         )
+    return alone.view(len(states), -1)
 
 
 def compare(world: World, settings: Settings, states: States, reference: Tensor, beta: float) -> Comparison:
     """∇θ of the mean over states of −log σ(−β Σ w·Δ), a micro-batch at a time."""
 
-    def terms(rows: slice) -> tuple[Tensor, ...]:
-        part = states[rows]
-        logit = preference_logit(errors(world, settings, part), reference[rows], part.weight, beta)
+    def terms(policy: Tensor, rows: slice) -> tuple[Tensor, ...]:
+        logit = preference_logit(policy, reference[rows], states.weight[rows], beta)
         return preference_loss(logit), logit
 
-    gradient, (loss, logit) = accumulated(world, len(states), states_a_call(states, settings), terms)
+    if fits(states, settings):
+        gradient, (loss, logit) = accumulated(
+            world, len(states), states_a_call(states, settings),
+            lambda rows: terms(errors(world, settings, states[rows]), rows),
+        )  # fmt: skip
+    else:
+        gradient, (loss, logit) = chained(
+            world, states.pictures, settings.micro_batch,
+            lambda rows: errors(world, settings, states.alone(rows)).squeeze(1),
+            lambda policy: terms(policy.view(len(states), -1), slice(None)),
+        )  # fmt: skip
     return Comparison(gradient, loss, logit)
 
 
+def fits(states: States, settings: Settings) -> bool:
+    """Whether one call takes all candidates of a state."""
+    return states.clean.shape[1] <= settings.micro_batch
+
+
 def states_a_call(states: States, settings: Settings) -> int:
-    """A state is c rows of the denoiser's batch."""
-    return max(1, settings.micro_batch // states.clean.shape[1])
+    """Where one fits: a state is c pictures of the denoiser's batch."""
+    return settings.micro_batch // states.clean.shape[1]

@@ -4,7 +4,8 @@ Each batch, for every prompt: n stochastic rollouts; A = (R − mean)/std over t
 each on its share of the rollouts, all T steps of each:
   L = mean over steps of max(−A ρ, −A clip(ρ, 1 ± ε)),  ρ = π_θ(x_{t−1}|x_t)/π_old(x_{t−1}|x_t)
 log π is the Gaussian's, averaged over elements as in the authors' code (so that ε is of the size 1e-4 to 1e-2). With
-guidance in the rollouts it is in ρ too. The last step, whose standard deviation may be 0, is left out.
+guidance in the rollouts it is in ρ too. The last step, whose standard deviation is 0 where it ends in the picture, is left
+out.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ class Batch:
 
     states: Tensor  # x_t [P·n, T + 1, C, H, W]
     means: Tensor  # the old policy's mean of x_{t−1} [P·n, T, C, H, W]
-    rewards: Tensor  # float64 [P, n]
+    rewards: Tensor  # float64 [P, n], on the CPU: not every device has float64
 
 
 def ddpo_step(  # noqa: PLR0917 — hyper-parameters, then what every method takes
@@ -41,10 +42,10 @@ def ddpo_step(  # noqa: PLR0917 — hyper-parameters, then what every method tak
         batch = rollouts(world, settings, noise_level, update, len(prompts))
         memory = replace(memory, tensors={f"batch/{name}": getattr(batch, name) for name in Batch.__slots__})
     else:
-        batch = Batch(*(memory.tensors[f"batch/{name}"].to(world.device) for name in Batch.__slots__))
-    rewards = batch.rewards.cpu()
-    advantage = advantages(rewards)
-    seen = judged(rewards) if share == 0 else Metrics()
+        states, means, rewards = (memory.tensors[f"batch/{name}"] for name in Batch.__slots__)
+        batch = Batch(states.to(world.device), means.to(world.device), rewards)
+    advantage = advantages(batch.rewards)
+    seen = judged(batch.rewards) if share == 0 else Metrics()
     seen = replace(seen, ties=int((advantage == 0).all(dim=1).sum()))
     n = settings.candidates
     mine = [prompt * n + place for prompt in range(len(prompts)) for place in range(share, n, steps_per_batch)]

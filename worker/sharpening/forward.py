@@ -15,8 +15,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from worker.sharpening.comparison import predictions, renoised, states_a_call
-from worker.sharpening.gradient import accumulated
+from worker.sharpening.comparison import States, fits, predictions, renoised, states_a_call
+from worker.sharpening.gradient import accumulated, measured
 from worker.sharpening.objective import error
 from worker.sharpening.offline import everyone
 from worker.sharpening.rollout import candidate_seeds, search
@@ -40,19 +40,51 @@ def forward_step(  # noqa: PLR0917 — two hyper-parameters, then what every met
         return Step(None, memory, seen)
     chosen = replace(everyone(tuple(rewards.shape)), weight=optimality(rewards))
     states = renoised(world, settings, update, found.clean, chosen)
+    gradient, loss = gradient_of(world, settings, states, old, mix)
+    return Step(gradient, memory, replace(seen, loss=loss))
+
+
+def gradient_of(
+    world: World, settings: Settings, states: States, old: tuple[Tensor, ...], mix: float
+) -> tuple[tuple[Tensor, ...], float]:
+    """(∇θ of the mean over states and candidates of step 4's L, that mean), a micro-batch at a time."""
+
+    def former(part: States) -> tuple[Tensor, Tensor]:
+        with torch.no_grad(), world.wearing(old):
+            return predictions(world, settings, part)
+
+    def loss_of(part: States, before: Tensor, target: Tensor, unit: Tensor) -> Tensor:
+        now, _ = predictions(world, settings, part)
+        towards = error(before + mix * (now - before), target).view(len(part), -1)
+        away = error(before - mix * (now - before), target).view(len(part), -1)
+        return ((part.weight * towards + (1 - part.weight) * away) / unit).mean(dim=1)
 
     def terms(rows: slice) -> tuple[Tensor, ...]:
         part = states[rows]
-        with torch.no_grad(), world.wearing(old):
-            before, target = predictions(world, settings, part)
-        now, _ = predictions(world, settings, part)
-        unit = error(before, target).view(len(part), -1).mean(dim=1, keepdim=True)
-        towards = error(before + mix * (now - before), target).view(len(part), -1)
-        away = error(before - mix * (now - before), target).view(len(part), -1)
-        return (((part.weight * towards + (1 - part.weight) * away) / unit).mean(dim=1),)
+        before, target = former(part)
+        return (loss_of(part, before, target, error(before, target).view(len(part), -1).mean(dim=1, keepdim=True)),)
 
-    gradient, (loss,) = accumulated(world, len(states), states_a_call(states, settings), terms)
-    return Step(gradient, memory, replace(seen, loss=loss.mean().item()))
+    if fits(states, settings):
+        gradient, (loss,) = accumulated(world, len(states), states_a_call(states, settings), terms)
+        return gradient, loss.mean().item()
+
+    # The unit needs a state's candidates together; with it known, L is a sum over them. What the old policy said is kept
+    # for that: no forward is paid twice.
+    said = measured(states.pictures, settings.micro_batch, lambda rows: former(states.alone(rows))[0])
+
+    def target_of(part: States) -> Tensor:
+        return world.target(part.clean.flatten(0, 1), part.noise, part.t)
+
+    own = measured(states.pictures, settings.micro_batch, lambda rows: error(said[rows], target_of(states.alone(rows))))
+    c = states.clean.shape[1]
+    unit = own.view(-1, c).mean(dim=1).repeat_interleave(c).unsqueeze(1)
+
+    def alone(rows: slice) -> tuple[Tensor, ...]:
+        part = states.alone(rows)
+        return (loss_of(part, said[rows], target_of(part), unit[rows]),)
+
+    gradient, (loss,) = accumulated(world, states.pictures, settings.micro_batch, alone)
+    return gradient, loss.mean().item()
 
 
 def moved(world: World, memory: Memory, decay: float) -> tuple[Tensor, ...]:

@@ -1,4 +1,8 @@
-"""The gradient of a mean over rows, a micro-batch at a time, so that only one's activations are held."""
+"""The gradient of a mean over rows, a micro-batch at a time, so that only one's activations are held.
+
+Where one term of the mean needs more rows than a micro-batch has, `chained` splits it: by the chain rule the gradient is
+Σ dL/derr · ∇err, so the errors are found first, without a graph, and then each is differentiated with its weight.
+"""
 
 from collections.abc import Callable
 
@@ -20,6 +24,26 @@ def accumulated(
         gradient = tuple(total + part for total, part in zip(gradient, parts, strict=True))
         seen.append(tuple(term.detach() for term in found))
     return gradient, tuple(torch.cat(column).cpu() for column in zip(*seen, strict=True))
+
+
+def chained(
+    world: World, rows: int, size: int, errors: Callable[[slice], Tensor], terms: Callable[[Tensor], tuple[Tensor, ...]]
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """What `accumulated` gives, for a mean whose terms are functions of the errors [rows] of many rows each.
+
+    `errors`: [b] for a slice of b rows, at most `size`. It is called twice for each, so this costs one more forward.
+    """
+    found = measured(rows, size, errors).requires_grad_()
+    seen = terms(found)
+    (slope,) = torch.autograd.grad(seen[0].mean(), found)
+    gradient, _ = accumulated(world, rows, size, lambda part: (rows * slope[part] * errors(part),))
+    return gradient, tuple(term.detach().cpu() for term in seen)
+
+
+@torch.no_grad()
+def measured(rows: int, size: int, errors: Callable[[slice], Tensor]) -> Tensor:
+    """`errors` of all rows, at most `size` a call, without a graph: [rows, …]"""
+    return torch.cat([errors(slice(start, min(start + size, rows))) for start in range(0, rows, size)])
 
 
 def unscaled(loss: Tensor, parameters: tuple[Tensor, ...], scale: float) -> tuple[Tensor, ...]:

@@ -9,29 +9,29 @@ from worker.sharpening.comparison import renoised
 from worker.sharpening.denoising import Examples, denoising_gradient
 from worker.sharpening.pool import pooled
 from worker.sharpening.preference import prefer
-from worker.sharpening.selection import Chosen, best, preferred
+from worker.sharpening.selection import Chosen, all_places, best, best_alone, best_and_worst, preferred
 from worker.sharpening.update import Memory, Step, judged
 from worker.sharpening.world import Settings, World
 
 
 def diffusion_dpo_step(settings: Settings, world: World, memory: Memory, update: int, prompts: Sequence[int]) -> Step:
     """The preference loss on each prompt's best and worst base picture, judged finished. Their (t, ε) are fresh."""
-    memory, found = pooled(world, settings, memory, prompts, judged=1)
-    chosen = preferred(found.scores, found.seeds)
-    seen = replace(judged(found.rewards[..., -1]), ties=len(prompts) - len(chosen))
-    return prefer(world, settings, memory, update, found.clean, chosen, seen)
+    memory, pool = pooled(world, settings, memory, prompts, best_and_worst, judged=1)
+    chosen = preferred(pool.scores, pool.seeds)
+    seen = replace(judged(pool.rewards[..., -1]), ties=len(prompts) - len(chosen))
+    return prefer(world, settings, memory, update, pool.clean, pool.kept(chosen), seen)
 
 
 def plain_sft_step(  # noqa: PLR0917 — two hyper-parameters, then what every method takes
     settings: Settings, anchor: float, keep_all: bool, world: World, memory: Memory, update: int, prompts: Sequence[int]
 ) -> Step:
     """The denoising loss on each prompt's best base picture, or on all of them."""
-    memory, found = pooled(world, settings, memory, prompts, judged=1)
-    chosen = everyone(found.scores.shape) if keep_all else best(found.scores, found.seeds)
-    seen = replace(judged(found.rewards[..., -1]), ties=len(prompts) - len(chosen))
+    memory, pool = pooled(world, settings, memory, prompts, all_places if keep_all else best_alone, judged=1)
+    chosen = everyone(pool.scores.shape) if keep_all else best(pool.scores, pool.seeds)
+    seen = replace(judged(pool.rewards[..., -1]), ties=len(prompts) - len(chosen))
     if not len(chosen):
         return Step(None, memory, seen)
-    states = renoised(world, settings, update, found.clean, chosen)
+    states = renoised(world, settings, update, pool.clean, pool.kept(chosen))
     c = states.clean.shape[1]
     clean = states.clean.flatten(0, 1)
     prompt, t, noise = (part.repeat_interleave(c, dim=0) for part in (states.prompt, states.t, states.noise))

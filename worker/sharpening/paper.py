@@ -12,21 +12,21 @@ maximum over devices (7), failures of a reward are errors (9). The target ε at 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from worker.sharpening.beta import calibrated
 from worker.sharpening.comparison import Comparison
-from worker.sharpening.gradient import accumulated
+from worker.sharpening.gradient import accumulated, chained, measured
 from worker.sharpening.objective import error, preference_loss
 from worker.sharpening.preference import compared_metrics
 from worker.sharpening.rng import generator
 from worker.sharpening.rollout import candidate_seeds, search
 from worker.sharpening.selection import preferred
 from worker.sharpening.trajectory import starts, walk_from
-from worker.sharpening.update import Memory, Step, judged
+from worker.sharpening.update import Memory, Metrics, Step, judged
 from worker.sharpening.world import Settings, World
 
 
@@ -46,31 +46,60 @@ def paper_step(settings: Settings, world: World, memory: Memory, update: int, pr
     if not len(pairs):
         return Step(None, memory, seen)
     flat = (pairs.prompt.unsqueeze(1) * n + pairs.place).flatten()  # best, worst, best, worst, … as rows of the walks
-    states, t, noise = walked.states[flat], walked.t[flat], noise[flat]
-    prompt = pairs.prompt.repeat_interleave(2).to(world.device)
+    chosen = Walked(
+        pairs.prompt.repeat_interleave(2).to(world.device), walked.t[flat], walked.states[flat], noise[flat]
+    )  # fmt: skip
+    return learnt(world, settings, memory, update, chosen, seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """The walks of K pairs, best and worst in turn: 2K rows of m states each."""
+
+    prompt: Tensor  # int64 [2K]
+    t: Tensor  # int64 [2K, m]
+    states: Tensor  # x_t [2K, m, C, H, W]
+    noise: Tensor  # ε, put in at the first [2K, C, H, W]
+
+
+def learnt(  # noqa: PLR0917 — an update's parts, in their order
+    world: World, settings: Settings, memory: Memory, update: int, chosen: Walked, seen: Metrics
+) -> Step:
+    """Steps 4 and 5: a pair is 2m states of one call where as many fit; else they are taken one by one (`chained`)."""
+    m = chosen.t.shape[1]
+    pairs, call = len(chosen.t) // 2, settings.micro_batch
+    size, fits = call // (2 * m), 2 * m <= call
+    x, times = chosen.states.flatten(0, 1), chosen.t.flatten()  # [K·2·m]
+    words, eps = (part.repeat_interleave(m, dim=0) for part in (chosen.prompt, chosen.noise))
 
     def errors(rows: slice) -> Tensor:
-        """Mean over the m states of the squared error against ε: [K, 2] for K pairs."""
-        both = slice(2 * rows.start, 2 * rows.stop)
-        m = states.shape[1]
-        x, times = states[both].flatten(0, 1), t[both].flatten()
-        words, eps = (part[both].repeat_interleave(m, dim=0) for part in (prompt, noise))
-        prediction = world.denoise(x, times, words, settings.loss_guidance)
-        return error(prediction, target(world, x, eps, times)).view(-1, 2, m).mean(dim=2)
+        """The squared error against ε at each of these states: [b]"""
+        prediction = world.denoise(x[rows], times[rows], words[rows], settings.loss_guidance)
+        return error(prediction, target(world, x[rows], eps[rows], times[rows]))
 
-    size = max(1, settings.micro_batch // (2 * settings.trajectory_length))
-    with torch.no_grad(), world.reference():
-        reference = torch.cat(
-            [errors(slice(first, min(first + size, len(pairs)))) for first in range(0, len(pairs), size)]
-        )
+    def of_pairs(found: Tensor) -> Tensor:
+        """Means over the m states, [K, 2], of the errors of K pairs [K·2·m]."""
+        return found.view(-1, 2, m).mean(dim=2)
+
+    def together(rows: slice) -> Tensor:
+        """The errors of these pairs: [b, 2]"""
+        return of_pairs(errors(slice(2 * m * rows.start, 2 * m * rows.stop)))
+
+    with world.reference():
+        reference = measured(pairs, size, together) if fits else of_pairs(measured(len(x), call, errors))
     beta = calibrated(memory.beta, update, reference[:, 0] - reference[:, 1])
 
-    def terms(rows: slice) -> tuple[Tensor, ...]:
-        delta = errors(rows) - reference[rows]
+    def terms(policy: Tensor, rows: slice) -> tuple[Tensor, ...]:
+        delta = policy - reference[rows]
         logit = -beta.value * (delta[:, 0] - delta[:, 1])
         return preference_loss(logit), logit
 
-    gradient, (loss, logit) = accumulated(world, len(pairs), size, terms)
+    if fits:
+        gradient, (loss, logit) = accumulated(world, pairs, size, lambda rows: terms(together(rows), rows))
+    else:
+        gradient, (loss, logit) = chained(
+            world, len(x), call, errors, lambda found: terms(of_pairs(found), slice(None))
+        )  # fmt: skip
     metrics = compared_metrics(seen, Comparison(gradient, loss, logit))
     return Step(gradient, replace(memory, beta=beta), metrics)
 

@@ -36,8 +36,9 @@ def preferred(scores: Tensor, seeds: Tensor, temperature: float | None = None) -
         standard = standardised(scores) / temperature
         weight = standard.softmax(dim=1) - (-standard).softmax(dim=1)
         return Chosen(prompt, torch.arange(scores.shape[1]).expand(len(prompt), -1), weight)
-    place = torch.stack([extreme(scores, seeds), extreme(-scores, seeds)], dim=1)
-    return Chosen(prompt, place, torch.tensor([1.0, -1.0], dtype=torch.float64).expand(len(prompt), 2))
+    return Chosen(
+        prompt, best_and_worst(scores, seeds), torch.tensor([1.0, -1.0], dtype=torch.float64).expand(len(prompt), 2)
+    )
 
 
 def best(scores: Tensor, seeds: Tensor, temperature: float | None = None) -> Chosen:
@@ -47,8 +48,23 @@ def best(scores: Tensor, seeds: Tensor, temperature: float | None = None) -> Cho
     if temperature is not None:
         weight = (standardised(scores) / temperature).softmax(dim=1)
         return Chosen(prompt, torch.arange(scores.shape[1]).expand(len(prompt), -1), weight)
-    place = extreme(scores, seeds).unsqueeze(1)
+    place = best_alone(scores, seeds)
     return Chosen(prompt, place, torch.ones_like(place, dtype=torch.float64))
+
+
+def best_and_worst(scores: Tensor, seeds: Tensor) -> Tensor:
+    """Their places, int64 [K, 2], by S [K, n]."""
+    return torch.stack([extreme(scores, seeds), extreme(-scores, seeds)], dim=1)
+
+
+def best_alone(scores: Tensor, seeds: Tensor) -> Tensor:
+    """int64 [K, 1]"""
+    return extreme(scores, seeds).unsqueeze(1)
+
+
+def all_places(scores: Tensor, seeds: Tensor) -> Tensor:
+    """int64 [K, n]"""
+    return torch.arange(scores.shape[1]).expand(scores.shape)
 
 
 def differing(scores: Tensor) -> Tensor:

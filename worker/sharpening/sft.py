@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from worker.sharpening.denoising import Examples, denoising_gradient
-from worker.sharpening.pool import pooled
+from worker.sharpening.pool import pooled, replace_prompts
 from worker.sharpening.rng import generator
 from worker.sharpening.selection import best
 from worker.sharpening.trajectory import Trajectories, starts, walk_from
@@ -83,16 +83,18 @@ def consistent(  # noqa: PLR0917 — rows of one table
 def members(
     world: World, settings: Settings, memory: Memory, prompts: Sequence[int], size: int
 ) -> tuple[Memory, Tensor]:
-    """Each prompt's group [P, size, C, H, W]: its own pictures first, then the base's, drawn once."""
+    """Each prompt's group [P, size, C, H, W]: its own pictures first, then as many of the base's as it lacks, drawn once."""
     own = [world.images(place)[:size] for place in range(len(prompts))]
-    if all(len(pictures) == size for pictures in own):
-        return memory, torch.stack(own)
-    memory, found = pooled(world, replace(settings, candidates=size), memory, prompts, judged=0)
-    groups = [
-        torch.cat([pictures.to(found.clean), found.clean[place][: size - len(pictures)]])
-        for place, pictures in enumerate(own)
-    ]
-    return memory, torch.stack(groups)
+    lacking = [size - len(pictures) for pictures in own]
+    for count in sorted(set(lacking) - {0}):
+        places = [place for place, lacks in enumerate(lacking) if lacks == count]
+        memory, pool = pooled(
+            replace_prompts(world, torch.tensor(places)), replace(settings, candidates=count), memory,
+            [prompts[place] for place in places], judged=0,
+        )  # fmt: skip
+        for place, clean in zip(places, pool.clean, strict=True):
+            own[place] = torch.cat([own[place].to(clean), clean])
+    return memory, torch.stack(own)
 
 
 def noisings(world: World, settings: Settings, update: int, prompts: int, *, own: bool) -> Tensor:

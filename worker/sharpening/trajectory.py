@@ -26,7 +26,8 @@ def starts(world: World, settings: Settings, update: int, prompts: int) -> Tenso
     """Where each prompt's walk starts: an index into the schedule of `walk_steps`, m steps before its end at the latest.
 
     One for each prompt, uniform over the steps whose noise is at least `least_noise` of the schedule; not the first where
-    that is pure noise (flow models, zero-terminal-SNR): nothing is left of the picture there. int64 [P]
+    that is pure noise (flow models, zero-terminal-SNR): nothing is left of the picture there. Where it is the only one,
+    the job has been refused before (training/walks.py). int64 [P]
     """
     timesteps = torch.tensor(world.sampler(settings.walk_steps).timesteps)
     steps = len(timesteps)

@@ -21,7 +21,9 @@ from worker.models.counter import Counts
 from worker.sharpening.beta import Beta
 from worker.sharpening.update import Memory
 
-FORMAT, VERSION = "strop-checkpoint", 2
+FORMAT, VERSION = "strop-checkpoint", 3
+READ = (2, VERSION)
+"""2 remembers all pictures of a pool, 3 those that are learned from, which are taken out of either (`sharpening/pool.py`)."""
 REMEMBERED = "memory/"
 
 
@@ -108,9 +110,9 @@ def unpack(data: bytes) -> tuple[Progress, dict[str, Tensor]]:
         tensors = safetensors.torch.load(data)
     except (ValueError, KeyError, TypeError, OverflowError, safetensors.SafetensorError) as error:
         raise _damaged(f"the checkpoint is no whole file of ours: {error}") from error
-    if version != VERSION:
+    if version not in READ:
         raise JobFailure(
-            f"the checkpoint has version {version}, and this worker reads {VERSION}; "
+            f"the checkpoint has version {version}, and this worker reads {' and '.join(map(str, READ))}; "
             "resume it with the release that wrote it",
             code="checkpoint_version",
         )

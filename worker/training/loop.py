@@ -23,8 +23,10 @@ from worker.sharpening.update import Step
 from worker.training.checkpoint import Progress, Snapshot, unpack
 from worker.training.events import Checkpointed, Event, Finished, Resumed, Stepped, Warned
 from worker.training.methods import memory_of, method_of, prompts_at
+from worker.training.notices import Ties, cuts
 from worker.training.optimiser import Optimiser, learning_rate
 from worker.training.trial import sample, validate
+from worker.training.walks import check_walks
 from worker.training.world import Images, backward_cost, no_images, world_of
 
 Reason = Literal["completed", "guard", "max_nfe", "max_seconds"]
@@ -50,16 +52,17 @@ def train(
     asked after each step; where it says yes, that step's Stepped is followed by a Checkpointed, and the driver may close
     the generator then. `out_of_time` is asked after each step, and before the first after a resume: yes ends the training
     there, with its adapter.
-    Raises JobFailure: nan_loss, nan_latents, out_of_memory, reward_error, lora_targets, start_adapter,
+    Raises JobFailure: nan_loss, nan_latents, out_of_memory, reward_error, lora_targets, start_adapter, walk_in_noise,
     checkpoint_damaged, checkpoint_version.
     """
+    check_walks(base, recipe.method)
     method = method_of(recipe, base.latent_shape, embeds_guidance=base.embedded_guidance is not None)
     parameters = base.add_adapter(recipe.lora.rank, recipe.lora.targets, recipe.seed)
     if start is not None:
         begin_with(parameters, base.read_adapter(start))
     optimiser = Optimiser(parameters, recipe.method, recipe.steps)
     if resume is None:
-        yield from (Warned(0, sentence) for sentence in base.truncations(prompts))
+        yield from (Warned(0, sentence) for sentence in cuts(base, recipe, prompts))
         progress = Progress(0, Counts(), backward_cost(base, optimiser.values, prompts[0]), memory_of(recipe.method))
         progress = yield from tried(base, reward, optimiser, recipe, prompts, progress, last=False)
     else:
@@ -67,6 +70,7 @@ def train(
         restore(optimiser, tensors)
         yield Resumed(progress.step)
 
+    ties = Ties(recipe, len(prompts))
     reason = ended(recipe, progress) or ("max_seconds" if progress.step and out_of_time() else None)
     while reason is None:
         started, before, update = clock(), base.counter.total, progress.step
@@ -79,6 +83,7 @@ def train(
         counts = progress.counts + (base.counter.total - before)
         progress = replace(progress, step=update + 1, counts=counts, memory=done.memory)
         yield stepped(recipe, progress, done, norm, clock() - started)
+        yield from (Warned(progress.step, sentence) for sentence in ties.after(learned=done.gradient is not None))
         reason = ended(recipe, progress) or ("max_seconds" if out_of_time() else None)
         progress = yield from tried(base, reward, optimiser, recipe, prompts, progress, last=reason is not None)
         reason = reason or ended(recipe, progress)
@@ -129,7 +134,7 @@ def tried(  # noqa: PLR0917 — the loop's own state
     step = progress.step
     with clear_failures(step):
         if recipe.validation and (last or step % recipe.validation.every == 0):
-            seen = validate(base, reward, optimiser, recipe.validation, prompts, step)
+            seen = validate(base, reward, optimiser, recipe, prompts, step)
             best = progress.best.after(step, seen.reward)
             if best.step == step:
                 optimiser.keep_best()
@@ -200,6 +205,7 @@ def clear_failures(step: int) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise JobFailure(
-            f"the device's memory ran out at step {step}: lower method.micro_batch, or take a larger device",
+            f"the device's memory ran out at step {step}: send gradient_checkpointing: true, lower method.micro_batch, or "
+            "take a larger device",
             code="out_of_memory",
         ) from error

@@ -15,7 +15,7 @@ from service.domain.methods import (
     SharpeningRLHF,
     SharpeningSFT,
 )
-from service.domain.methods.common import Drawn, Noised, Paired
+from service.domain.methods.common import Drawn, Noised, Paired, Trained
 from service.domain.recipes import Recipe
 from worker.sharpening import update
 from worker.sharpening.beta import Beta
@@ -64,8 +64,6 @@ def method_of(  # noqa: PLR0911 — a dispatch
 def settings_of(recipe: Recipe, latent_shape: tuple[int, int, int]) -> Settings:
     """What the methods share, out of the fields that this one has."""
     method: Drawn = recipe.method
-    _, height, width = latent_shape
-    automatic = max(1, min(MOST_ROWS, LATENT_PIXELS_PER_CALL // (height * width)))
     fields: dict[str, object] = {}
     if isinstance(method, Noised):
         fields["least_noise"] = method.least_noise
@@ -80,12 +78,20 @@ def settings_of(recipe: Recipe, latent_shape: tuple[int, int, int]) -> Settings:
         fields["temperature"] = method.path_temperature if method.selection == "path-weights" else None
     return Settings(
         seed=recipe.seed,
-        micro_batch=automatic if method.micro_batch == "auto" else method.micro_batch,
+        micro_batch=micro_batch(method, latent_shape),
         candidates=method.candidates,
         rollout_steps=method.rollout_steps,
         rollout_guidance=method.rollout_guidance,
         **fields,  # type: ignore[arg-type]  # names and types are those of Settings
     )
+
+
+def micro_batch(method: Trained, latent_shape: tuple[int, int, int]) -> int:
+    """Most pictures of one denoiser call."""
+    if method.micro_batch != "auto":
+        return method.micro_batch
+    _, height, width = latent_shape
+    return max(1, min(MOST_ROWS, LATENT_PIXELS_PER_CALL // (height * width)))
 
 
 def memory_of(method: Method) -> update.Memory:

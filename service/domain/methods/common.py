@@ -11,11 +11,15 @@ class Trained(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     takes_images: ClassVar[bool] = False
     """Whether the caller's own pictures (`images_file`) are of use to it."""
+    guarded: ClassVar[bool] = False
+    """Whether a validation watches it unless the request says otherwise: nothing in its loss knows a worse picture."""
 
     prompts_per_step: int = Field(default=8, ge=1, le=256, description="Prompts used in one optimiser step.")
     micro_batch: int | Literal["auto"] = Field(
         default="auto",
-        description="Most pictures of one denoiser call: memory and speed, never the result; lower it if memory runs out.",
+        description="Most pictures of one denoiser call (guidance makes two rows of one): memory and speed, never the result. "
+        "If memory runs out, send gradient_checkpointing: true or lower it; where a pair does not fit into it (1; with "
+        "path-weights below candidates, with paper below 6) its loss costs one more forward.",
     )
     learning_rate: float = Field(default=1e-3, gt=0, le=1e-1, description="Peak learning rate (AdamW).")
     schedule: Literal["linear", "constant"] = Field(default="linear", description="linear falls to 0 at the last step.")
@@ -74,7 +78,8 @@ class Paired(Noised):
     beta: float | Literal["auto"] = Field(
         default="auto",
         description="Strength of the preference, on squared errors relative to the reference's own at the same state; "
-        '"auto" sets it at the first steps to the reciprocal of the median gap between best and worst, and records it.',
+        '"auto" sets it in the first five updates to the reciprocal of the median gap between best and worst under the '
+        "reference, and records it: a scale (the median of what the loss compares was .1 to .8 with it, on shapes), no optimum.",
     )
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """The methods that sharpening is compared with; each may be picked for a job as well."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ class DiffusionDPO(Paired):
 class SFT(Noised):
     """Supervised fine-tuning on the base model's own pictures, drawn once: on the best of them, or on all."""
 
+    guarded: ClassVar[bool] = True
     type: Literal["sft"]
     keep: Literal["best", "all"] = Field(default="best", description="Which of a prompt's candidates are learned from.")
     timesteps_per_sample: int = Field(default=8, ge=1, le=32, description="Noise levels at which a picture is used.")

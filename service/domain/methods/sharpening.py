@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from service.domain.methods.common import Noised, Paired, Selection, check_length
 
@@ -11,6 +11,17 @@ PAPER = {
     "selection": "argmax", "rollout_guidance": 1.0, "loss_guidance": 1.0, "timesteps_per_pair": 1, "least_noise": 0.0,
 }  # fmt: skip
 """What `paper: true` means (arXiv 2502.12146, §4.1, Algorithm 2 and its code's 25-step rollouts)."""
+
+
+_TRUTH = TypeAdapter(bool)
+
+
+def _is_true(said: Any) -> bool:
+    """As pydantic will read it: callers from Python may write 1 or "true". What is no truth at all the field refuses."""
+    try:
+        return _TRUTH.validate_python(said)
+    except ValidationError:
+        return False
 
 
 class SharpeningRLHF(Paired):
@@ -23,7 +34,10 @@ class SharpeningRLHF(Paired):
         "or m sampler steps from a re-noising of its picture (the paper).",
     )
     trajectory_length: int = Field(
-        default=2, ge=1, le=50, description="m: how many states have their rewards summed; 1 is the picture alone."
+        default=2,
+        ge=1,
+        le=50,
+        description="m: how many states have their rewards summed; 1 with states rollout is the picture alone: that is online-dpo.",
     )
     walk_steps: int = Field(
         default=50, ge=2, le=1000, description="Sampler schedule of the walk from a re-noising (states: renoised)."
@@ -48,7 +62,7 @@ class SharpeningRLHF(Paired):
     @model_validator(mode="before")
     @classmethod
     def _paper_fixes_the_search(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("paper") is not True:
+        if not isinstance(data, dict) or not _is_true(data.get("paper", False)):
             return data
         for name, value in PAPER.items():
             if data.get(name, value) != value:
@@ -71,6 +85,7 @@ class SharpeningSFT(Noised):
     """
 
     takes_images: ClassVar[bool] = True
+    guarded: ClassVar[bool] = True
     type: Literal["sharpening-sft"]
     selection_among: Literal["images", "noisings"] = Field(
         default="images",

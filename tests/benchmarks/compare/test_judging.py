@@ -10,7 +10,7 @@ from benchmarks.compare.eyes import eyes
 from benchmarks.compare.judging import from_bits, to_bits
 from benchmarks.compare.preference import CARD, WEIGHTS, PreferenceReward, trained
 from benchmarks.compare.rewards import Shuffled, reward_named
-from benchmarks.compare.statistics import over_seeds, within
+from benchmarks.compare.statistics import at_least, over_seeds, resampled, within
 from benchmarks.compare.store import keep, read
 from worker.evaluation.interval import bootstrap
 from worker.shapes.render import render
@@ -76,10 +76,33 @@ class TestStatistics:
         one, ordinary = over_seeds(values[None], texts), bootstrap(values.tolist(), texts)
         assert (one.mean, one.low, one.high) == pytest.approx((ordinary.mean, ordinary.low, ordinary.high))
 
-    def test_seeds_narrow_the_interval_by_their_root(self) -> None:
-        values, texts = np.random.default_rng(0).random((4, 200)), [f"prompt {place}" for place in range(200)]
-        one, four = over_seeds(values[:1], texts), over_seeds(values, texts)
-        assert (four.high - four.low) * 2 == pytest.approx(one.high - one.low, rel=0.1)
+    def test_the_interval_covers_what_is_true_where_seeds_share_their_base(self) -> None:
+        """Three seeds and one base, all of one chance a prompt, so no gain: in 95 of 100 such worlds the interval has 0 in it."""
+        rng, worlds, covered = np.random.default_rng(0), 300, 0
+        texts = [f"prompt {place % 100}" for place in range(200)]
+        for _ in range(worlds):
+            chance = np.tile(rng.beta(0.6, 0.6, size=100), 2)
+            drawn = (rng.random((4, 200)) < chance).astype(float)
+            found = over_seeds(drawn[1:] - drawn[0], texts, resamples=1_000)
+            covered += found.low <= 0 <= found.high
+        assert 0.92 <= covered / worlds <= 0.98
+
+    def test_prompts_drawn_again_for_any_statistic_are_those_of_the_mean(self) -> None:
+        values, texts = np.random.default_rng(0).random(60), [f"prompt {place % 20}" for place in range(60)]
+        ordinary = bootstrap(values.tolist(), texts, resamples=4_000)
+        found = resampled(lambda weights: float(weights @ values), texts, resamples=4_000)
+        assert found == pytest.approx((ordinary.low, ordinary.high), abs=2e-3)
+
+    def test_what_is_never_reached_is_a_value_like_others(self) -> None:
+        texts = [f"prompt {place}" for place in range(60)]
+        low, high = resampled(lambda weights: np.inf if weights[0] else 1.0, texts)
+        assert (low, high) == (1.0, np.inf)
+
+    @pytest.mark.parametrize(
+        ("one", "other", "word"), [(0.1 + 0.2, 0.3, True), (0.3, 0.1 + 0.2, True), (0.299, 0.3, False)]
+    )
+    def test_shares_are_compared_but_for_rounding(self, one: float, other: float, word: bool) -> None:
+        assert at_least(one, other) is word
 
     def test_within_forgets_what_prompts_differ_by(self) -> None:
         a = np.random.default_rng(0).random((9, 5))

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.compare import failures, page
+from benchmarks.compare.__main__ import clear, tell
 from benchmarks.compare.methods import TRAINED
 from benchmarks.compare.recompute import recompute
 from benchmarks.compare.results import FIELDS, rows, write_results
 from benchmarks.compare.rows import Row, adapter_path
 from benchmarks.compare.runner import alone, run
 from benchmarks.compare.scale import Scale, quick
-from benchmarks.compare.store import read
+from benchmarks.compare.store import keep, read
 from benchmarks.compare.tasks import every_task
 from benchmarks.compare.tuning import grid
 
@@ -63,10 +64,21 @@ class TestSmoke:
         assert text.startswith("# Mine\n") and text.endswith("mine too\n") and "old" not in text
         assert "| sharpening-rlhf | clip |" in text and "best-of-8" in text and "P14 " in text
 
-    def test_failures_are_shown(self, scale: Scale) -> None:
-        failures.write_page(scale)
+    def test_whatever_is_told_is_told_with_its_failures(self, scale: Scale) -> None:
+        tell(scale)
         text = (scale.docs / "failures.md").read_text()
         assert "Prompts that got worse" in text and "blind to" in text
+        assert (scale.results / "results.json").exists() and (scale.docs / "comparison.md").exists()
+
+    def test_failures_wait_for_the_adapter_of_their_figures(self, scale: Scale) -> None:
+        path = adapter_path(scale, ROW, True)
+        away = path.rename(path.with_suffix(".away"))
+        try:
+            assert not failures.ready(scale)
+            assert "not finished" in "".join(failures.made(scale))
+        finally:
+            away.rename(path)
+        assert failures.ready(scale)
 
     def test_a_row_can_be_recomputed_from_its_adapter(self, scale: Scale) -> None:
         assert recompute(scale, ROW, retrain=False)
@@ -82,6 +94,20 @@ class TestSmoke:
             assert "1x20 exact" in capsys.readouterr().out.split("NOT MET")[0].splitlines()[-1]
         finally:
             path.write_text(told)
+
+    def test_a_search_is_searched_again(self, scale: Scale, capsys: pytest.CaptureFixture[str]) -> None:
+        assert recompute(scale, "pool-plain", retrain=False)
+        told = capsys.readouterr().out
+        assert "8 exact" in told and "NOT MET" not in told
+
+    def test_a_row_is_trained_again_to_the_same_bytes_and_the_committed_ones_stay(
+        self, scale: Scale, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        kept = adapter_path(scale, ROW, True)
+        before, left = kept.stat().st_mtime_ns, sorted(scale.scratch.rglob("*"))
+        assert recompute(scale, ROW, retrain=True)
+        assert "adapter: the same bytes" in capsys.readouterr().out
+        assert kept.stat().st_mtime_ns == before and sorted(scale.scratch.rglob("*")) == left
 
     def test_another_adapter_is_refused(self, scale: Scale) -> None:
         path = adapter_path(scale, ROW, True)
@@ -112,6 +138,18 @@ class TestSmoke:
     def test_a_trained_row_waits_for_its_whole_grid(self, scale: Scale) -> None:
         task = next(task for task in every_task(scale) if task.name == ROW)
         assert set(task.needs) == set(grid(scale, "sharpening-rlhf")) and "sharpening-rlhf" in TRAINED
+
+    def test_a_smoke_run_begins_at_nothing(self, tmp_path: Path) -> None:
+        small = quick(tmp_path)
+        keep(small.outcomes, "base", {"exact": 0.5})
+        (small.scratch / "results.json").write_text("[]")
+        clear(small)
+        assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+        with (
+            alone(small),
+            pytest.raises(SystemExit, match="another run"),
+        ):  # of a run that goes on nothing is taken away
+            clear(small)
 
     def test_outcomes_say_where_they_were_made(self, scale: Scale) -> None:
         told = json.loads(Path(scale.outcomes / "base.json").read_text())

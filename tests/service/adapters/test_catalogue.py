@@ -39,6 +39,11 @@ def test_folders_are_relative_to_the_file_and_other_sources_stay(tmp_path: Path)
         ('[bases.x]\nsource = "x"\nfamily = "gan"\n', "family"),
         ('[bases."../x"]\nsource = "x"\nfamily = "sd"\n', "name"),
         ('[bases.x]\nsource = "x"\nfamily = "sd"\ncolour = 1\n', "colour"),
+        (
+            '[bases.x]\nsource = "x"\nfamily = "sd"\npreview_decoder = "hub:a/b"\n',
+            r"bases\.x\.preview_decoder.*hf download",
+        ),
+        ('[bases.x]\nsource = "x"\nfamily = "sd"\npreview_decoder = "s3://a/b"\n', r"name the folder"),
     ],
 )
 def test_a_file_that_does_not_fit_is_told_with_the_place(tmp_path: Path, text: str, words: str) -> None:

@@ -2,9 +2,13 @@
 
 import hashlib
 import json
+import re
+from pathlib import Path
 from typing import Any
 
-from service.domain.recipes import RECIPE_FORMAT, Recipe
+from service.domain.recipes import RECIPE_FORMAT, JobRequest, Recipe
+
+PAGE = Path(__file__).parents[3] / "docs/recipes.md"
 
 FIELDS = {1: "4d71ea6f1edf52eb"}
 """Format → digest of all fields and choices of a recipe, of which an older reader refuses any that it does not know."""
@@ -32,3 +36,11 @@ def test_what_a_recipe_may_hold_is_what_its_format_says() -> None:
     """Something was added or taken away: raise RECIPE_FORMAT by one and write its digest down here."""
     digest = hashlib.sha256(json.dumps(fields(Recipe.model_json_schema())).encode()).hexdigest()[:16]
     assert {RECIPE_FORMAT: digest} == FIELDS
+
+
+def test_every_method_that_the_page_of_recipes_proposes_is_accepted() -> None:
+    proposed = re.findall(r'`(\{"type": [^`]*\})`', PAGE.read_text(encoding="utf-8"))
+    assert len(proposed) >= 3
+    for method in map(json.loads, proposed):
+        body = {"base_model": "b", "prompts": ["a"], "reward": {"type": "jpeg-compressibility"}, "method": method}
+        assert JobRequest.model_validate(body).method.type == method["type"]

@@ -51,6 +51,24 @@ class TestCatalogue:
             check_catalogue(recipe("/b", "/r"), Catalogue(bases={"b": recipe("/b").base}))
 
 
+class TestPreviewDecoder:
+    """Looked for before the base, which is not even fetched."""
+
+    def wanting(self, preview: str, folder: Path) -> Recipe:
+        made = recipe("hub:owner/name", revision=REVISION)
+        entry = made.base.model_copy(update={"preview_decoder": str(folder)})
+        return made.model_copy(update={"base": entry, "method": made.method.model_copy(update={"preview": preview})})
+
+    def test_that_is_not_there_fails_the_job_with_the_remedy(self, tmp_path: Path) -> None:
+        with pytest.raises(NotStaged, match=r'folder taesd on this worker.*method\.preview "vae"') as failure:
+            stage_models(self.wanting("taesd", tmp_path / "taesd"), tmp_path, no_download)
+        assert failure.value.code == "base_unavailable"
+
+    def test_is_not_missed_by_a_job_that_uses_none(self, tmp_path: Path) -> None:
+        with pytest.raises(AssertionError, match="nothing is to be fetched"):
+            stage_models(self.wanting("vae", tmp_path / "taesd"), tmp_path, no_download)
+
+
 class TestFolders:
     def test_are_used_where_they_are(self, tmp_path: Path) -> None:
         assert stage_models(recipe(str(tmp_path), str(tmp_path)), tmp_path, no_download) == Models(tmp_path, tmp_path)

@@ -14,7 +14,7 @@ import torch
 import torch.utils.checkpoint
 from PIL import Image
 
-from service.domain.catalogue import BaseModelEntry
+from service.domain.catalogue import BaseModelEntry, Family
 from service.domain.errors import JobFailure
 from service.domain.recipes import Recipe, Replay
 from tests.service.domain.archives import zipped
@@ -71,6 +71,7 @@ def train(tmp_path: Path, sd_folder: Path) -> Train:
         start: bytes | None = None,
         images: Path | None = None,
         base: Path = sd_folder,
+        family: Family = "sd",
         **change: Any,
     ) -> Told:
         folder = tmp_path / f"run-{len(list(tmp_path.glob('run-*')))}"
@@ -82,7 +83,7 @@ def train(tmp_path: Path, sd_folder: Path) -> Train:
             path.write_bytes(given[name] or b"")
         fields: dict[str, Any] = {"base_model": "b", "prompts": PROMPTS, "reward": {"type": "jpeg-compressibility"}}
         fields |= {"method": METHOD, "steps": 6, "checkpoint_every": 2, "samples": {"every": 0}, "lora": {"rank": 2}}
-        entry = BaseModelEntry(name="b", source=str(sd_folder), family="sd", resolution=64)
+        entry = BaseModelEntry(name="b", source=str(sd_folder), family=family, resolution=64)
         recipe = Recipe(**(fields | change), base=entry, prompts_sha256="", prompt_count=len(PROMPTS))
         begin = pipe.Begin(
             recipe=recipe.model_dump(mode="json"),
@@ -321,16 +322,27 @@ class TestAStartAdapter:
 
 
 class TestGradientCheckpointing:
-    def test_is_on_where_the_recipe_says_so_and_changes_the_adapter_by_rounding_at_most(
-        self, train: Train, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        anew, compute_anew = [], torch.utils.checkpoint.checkpoint
+    @pytest.fixture
+    def anew(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+        """The blocks that were given to torch to compute them again."""
+        given_back, compute_anew = list[Any](), torch.utils.checkpoint.checkpoint
 
         def counted(*given: Any, **words: Any) -> Any:
-            anew.append(given)
+            given_back.append(given)
             return compute_anew(*given, **words)
 
         monkeypatch.setattr(torch.utils.checkpoint, "checkpoint", counted)
+        return given_back
+
+    def test_is_on_for_a_base_whose_activations_are_large(
+        self, train: Train, anew: list[Any], folder_of: Callable[[str], Path]
+    ) -> None:
+        train(steps=1, family="sd3", base=folder_of("sd3"), lora={"rank": 2, "targets": ["attention"]})
+        assert anew
+
+    def test_is_on_where_the_recipe_says_so_and_changes_the_adapter_by_rounding_at_most(
+        self, train: Train, anew: list[Any]
+    ) -> None:
         plain = train(steps=2)
         assert not anew
         checkpointed = train(steps=2, gradient_checkpointing=True)

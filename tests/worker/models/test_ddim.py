@@ -5,7 +5,10 @@ import torch
 from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
+    EDMDPMSolverMultistepScheduler,
+    EDMEulerScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     PNDMScheduler,
     SchedulerMixin,
 )
@@ -62,6 +65,20 @@ class TestSchedules:
         reference.set_timesteps(5)
         assert torch.equal(process.scheduler.alphas_cumprod, scheduler().alphas_cumprod)
         assert process.sampler(5).timesteps == tuple(reference.timesteps.tolist())
+
+    def test_betas_that_were_trained_are_walked_as_they_are(self) -> None:
+        betas = [0.01, 0.02, 0.05, 0.1]
+        process = Diffusion(DDIMScheduler(trained_betas=betas, num_train_timesteps=4).config)
+        torch.testing.assert_close(process.scheduler.alphas_cumprod, (1 - torch.tensor(betas)).cumprod(0))
+
+    @pytest.mark.parametrize(
+        "which", [EDMEulerScheduler, EDMDPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler]
+    )
+    def test_a_scheduler_without_betas_is_refused_with_the_remedy(self, which: type[SchedulerMixin]) -> None:
+        """It is of another process (EDM: Playground v2.5, CosXL): DDIM would walk it with betas of its own making."""
+        with pytest.raises(JobFailure, match=r"no betas.*choose a base model") as failure:
+            Diffusion(which().config)
+        assert failure.value.code == "base_unloadable"
 
     def test_latents_are_never_clipped(self) -> None:
         sampler = Diffusion(EulerDiscreteScheduler(**BETAS).config).sampler(5)

@@ -79,6 +79,17 @@ class TestStochastic:
         assert torch.equal(mean, sampler.step(drawn(1), index, drawn(2))[0])
         assert std == 0
 
+    @pytest.mark.parametrize("steps", [1, 4, 8])
+    def test_no_noise_is_put_into_the_picture(self, steps: int) -> None:
+        """The step to σ = 0 is the deterministic one at every noise level: what is judged is what was drawn."""
+        sampler = flow(shift=3.0).sampler(steps)
+        assert sampler.sigmas[-1] == 0
+        mean, std = sampler.stochastic(drawn(1), steps - 1, drawn(2), 0.7)
+        assert torch.equal(mean, sampler.step(drawn(1), steps - 1, drawn(2))[0])
+        assert std == 0
+        if steps > 1:
+            assert sampler.stochastic(drawn(1), steps - 2, drawn(2), 0.7)[1] > 0
+
     def test_the_first_step_from_pure_noise_is_finite(self) -> None:
         sampler = flow(shift=3.0).sampler(8)
         assert sampler.sigmas[0] == 1

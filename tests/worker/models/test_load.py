@@ -62,6 +62,25 @@ class TestResolution:
         assert load("flux", folder_of("flux-dev"), device="cpu", resolution=128).latent_shape == (4, 16, 16)
 
 
+class TestRecomputes:
+    @pytest.mark.parametrize(
+        ("kind", "resolution", "large"),
+        [
+            ("sd", 1024, False),
+            ("sdxl", 512, False),
+            ("sdxl", 1024, True),
+            ("sd3", 64, True),
+            ("flux-dev", 64, True),
+            ("flux-schnell", 64, True),
+        ],
+    )
+    def test_says_where_one_picture_s_activations_are_too_many_to_keep(
+        self, kind: str, resolution: int, large: bool, folder_of: FolderOf
+    ) -> None:
+        family = load(kind.split("-", maxsplit=1)[0], folder_of(kind), device="cpu", resolution=resolution)
+        assert family.recomputes == large
+
+
 @pytest.mark.parametrize("kind", ["sd3", "flux-schnell"])
 def test_a_transformer_has_no_convolution_to_adapt(kind: str, load_kind: Callable[..., PipelineFamily]) -> None:
     with pytest.raises(JobFailure, match=r'"conv".*leave it out of lora\.targets') as failure:

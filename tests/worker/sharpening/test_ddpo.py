@@ -101,6 +101,14 @@ class TestDdpoStep:
         for ours, theirs in zip((drawn.states, drawn.means, drawn.rewards), first.memory.tensors.values(), strict=True):
             assert torch.equal(ours, theirs)
 
+    def test_a_remembered_batchs_rewards_stay_on_the_cpu(self) -> None:
+        """Not every device has float64. From the device of this world nothing comes back, so they cannot have been there."""
+        same = {"batch/rewards": torch.ones(PROMPTS, 4, dtype=torch.float64)}
+        memory = Memory(tensors={**stepped(Toy(), Memory(), 0).memory.tensors, **same})
+        elsewhere = replace(world(Toy()), device=torch.device("meta"))
+        done = ddpo_step(OWN, NOISE_LEVEL, WIDE, 2, elsewhere, memory, 1, range(PROMPTS))
+        assert done.metrics.ties == PROMPTS
+
     @pytest.mark.parametrize("micro_batch", [1, 5, 7])
     def test_the_micro_batch_changes_nothing(self, micro_batch: int) -> None:
         whole, parts = (stepped(Toy(), Memory(), 0, own=replace(OWN, micro_batch=size)) for size in (64, micro_batch))

@@ -1,10 +1,13 @@
 """Scaled backwards: fp16's range, without a state to keep. The reference is the same network in fp32."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from worker.sharpening.gradient import unscaled
+from tests.worker.sharpening.toy import Toy, world
+from worker.sharpening.gradient import chained, unscaled
 
 SCALE = 2.0**16
 
@@ -47,3 +50,30 @@ class TestUnscaled:
     def test_changes_no_bit_in_fp32(self, scale: float) -> None:
         (whole, _, adapter), (again, _, same) = losses(1.0), losses(1.0)
         assert torch.equal(unscaled(whole, (adapter,), scale)[0], torch.autograd.grad(again, (same,))[0])
+
+
+class TestChained:
+    @pytest.mark.parametrize("size", [1, 4, 5, 12])
+    @pytest.mark.parametrize("scale", [1.0, SCALE])
+    def test_is_the_gradient_of_the_loss_that_is_no_sum_over_rows(self, scale: float, size: int) -> None:
+        """4 terms, each a curved function of the errors of 3 rows, against autograd over the whole."""
+        toy, made = Toy(), world(Toy())
+        x = torch.randn(12, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        sizes: list[int] = []
+
+        def errors(rows: slice) -> Tensor:
+            sizes.append(rows.stop - rows.start)
+            return (x[rows] @ toy.theta).square().mean(dim=1)
+
+        def terms(found: Tensor) -> tuple[Tensor, ...]:
+            sums = found.view(4, 3).sum(dim=1)
+            return (1 + sums * sums.roll(1)).log(), sums
+
+        loss, sums = terms(errors(slice(0, 12)))
+        (whole,) = torch.autograd.grad(loss.mean(), toy.theta)
+        sizes.clear()
+        made = replace(made, parameters=(toy.theta,), loss_scale=scale)
+        (gradient,), seen = chained(made, 12, size, errors, terms)
+        torch.testing.assert_close(gradient, whole)
+        torch.testing.assert_close(seen, (loss.detach(), sums.detach()))
+        assert max(sizes) == size

@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.worker.sharpening import brute
-from tests.worker.sharpening.toy import Toy, pleasant, renoise, settings, world
+from tests.worker.sharpening.toy import SHAPE, Toy, pleasant, renoise, settings, world
 from worker.sharpening.beta import Beta
 from worker.sharpening.objective import error
 from worker.sharpening.offline import diffusion_dpo_step, plain_sft_step
 from worker.sharpening.pool import pooled, seeds
 from worker.sharpening.rollout import search
-from worker.sharpening.selection import preferred
 from worker.sharpening.update import Memory
 from worker.sharpening.world import Settings, World
 
@@ -87,13 +87,10 @@ class TestDiffusionDpo:
             done = diffusion_dpo_step(OWN, job_world(toy, places), memory, update, places)
             memory = done.memory
             if update == 0:
-                pool, rewards = (
-                    torch.stack([memory.tensors[f"{name}/{place}"] for place in places])
-                    for name in ("pool", "pool-rewards")
-                )
+                _, pool = pooled(job_world(Toy(), places), OWN, Memory(), places, judged=1)
             there = Toy()
             there.words = there.words[torch.tensor(places)]
-            loss = brute.preference(there, OWN, update, pool, brute.pair(rewards.sum(dim=-1)), 3.0)
+            loss = brute.preference(there, OWN, update, pool.clean, brute.pair(pool.scores), 3.0)
             assert brute.distance(done.gradient[0], brute.gradient(loss, there)) < 1e-5
 
     def test_a_later_update_costs_its_comparison_alone(self) -> None:
@@ -117,13 +114,14 @@ class TestPlainSft:
     def test_the_gradient_is_that_of_the_denoising_loss_on_what_is_kept(self, keep_all: bool) -> None:
         toy, places = Toy(), [0, 1, 2]
         done = plain_sft_step(OWN, 0.5, keep_all, world(toy), Memory(), 3, places)
+        _, pool = pooled(world(Toy()), OWN, Memory(), places, judged=1)
         losses = []
         for prompt in places:
-            rewards = done.memory.tensors[f"pool-rewards/{prompt}"][:, 0]
+            rewards = pool.rewards[prompt, :, 0]
             kept = range(4) if keep_all else [rewards.argmax().item()]
             for t, noise in brute.levels(OWN, 3, prompt):
                 for place in kept:
-                    x = renoise(done.memory.tensors[f"pool/{prompt}"][place].unsqueeze(0), noise, t)
+                    x = renoise(pool.clean[prompt, place].unsqueeze(0), noise, t)
                     prediction = toy.denoise(x, t, torch.tensor([prompt]), 1.0)
                     with torch.no_grad(), toy.reference():
                         base = toy.denoise(x, t, torch.tensor([prompt]), 1.0)
@@ -140,6 +138,47 @@ class TestPlainSft:
     def test_the_best_is_that_of_the_pair_that_diffusion_dpo_has(self) -> None:
         memory = plain_sft_step(OWN, 0.1, False, world(Toy()), Memory(), 0, [0, 1]).memory
         also = diffusion_dpo_step(OWN, world(Toy()), BETA, 0, [0, 1]).memory
-        assert all(torch.equal(also.tensors[name], value) for name, value in memory.tensors.items())
-        _, found = pooled(world(Toy()), OWN, memory, [0, 1], judged=1)
-        assert len(preferred(found.scores, found.seeds)) == 2
+        for prompt in (0, 1):
+            (best,), (same, _) = memory.tensors[f"pool/{prompt}"], also.tensors[f"pool/{prompt}"]
+            assert torch.equal(best, same)
+            rewards = memory.tensors[f"pool-rewards/{prompt}"]
+            assert torch.equal(rewards, also.tensors[f"pool-rewards/{prompt}"])
+            assert rewards.amax() - rewards.amin() > 0.01
+
+
+METHODS = {
+    "diffusion-dpo": (partial(diffusion_dpo_step, OWN), 2),
+    "sft": (partial(plain_sft_step, OWN, 0.1, False), 1),
+    "sft, all": (partial(plain_sft_step, OWN, 0.1, True), 4),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+class TestWhatIsKept:
+    def test_is_what_is_learned_from_and_nothing_else(self, name: str) -> None:
+        """It is part of every checkpoint. Rewards are of all that were judged: a later update tells the same of them."""
+        method, pictures = METHODS[name]
+        first = method(world(Toy()), BETA, 0, [0, 1])
+        for prompt in (0, 1):
+            kept = first.memory.tensors[f"pool/{prompt}"]
+            assert kept.shape == (pictures, *SHAPE)
+            assert kept.untyped_storage().nbytes() == kept.nbytes, "a view would hold the others"
+            assert first.memory.tensors[f"pool-rewards/{prompt}"].shape == (4, 1)
+        again = method(world(Toy()), first.memory, 1, [0, 1]).metrics
+        assert again.reward_mean == first.metrics.reward_mean
+        assert again.reward_worst == first.metrics.reward_worst
+
+    def test_is_taken_out_of_a_memory_that_kept_all(self, name: str) -> None:
+        """As checkpoints of version 2 have it: the same bits."""
+        method, _ = METHODS[name]
+        whole, _ = pooled(world(Toy()), OWN, BETA, [0, 1], judged=1)
+        old, new = (method(world(Toy()), memory, 3, [0, 1]) for memory in (whole, BETA))
+        assert torch.equal(old.gradient[0], new.gradient[0])
+        assert old.metrics == new.metrics
+
+    def test_is_as_many_of_equals_though_nothing_tells_them_apart(self, name: str) -> None:
+        dull = world(Toy(), lambda pictures, prompt: torch.zeros(len(prompt)))
+        method, pictures = METHODS[name]
+        done = method(dull, BETA, 0, [0, 1])
+        assert done.memory.tensors["pool/0"].shape == (pictures, *SHAPE)
+        assert (done.gradient is None) == (name != "sft, all")

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -140,6 +141,11 @@ class TestRecipe:
             "timesteps_per_pair": 1,
             "least_noise": 0.0,
         }
+
+    @pytest.mark.parametrize("said", [1, "true", "on"])
+    def test_paper_is_what_pydantic_takes_for_true(self, said: Any) -> None:
+        method = SharpeningRLHF(type="sharpening-rlhf", paper=said)
+        assert method == SharpeningRLHF(type="sharpening-rlhf", paper=True)
 
     @pytest.mark.parametrize(
         ("name", "value"),

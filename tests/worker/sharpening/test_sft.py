@@ -206,7 +206,20 @@ class TestMembers:
         memory, groups = members(made, OWN, Memory(), [11, 5, 8], 4)
         for place, prompt in enumerate([11, 5, 8]):
             assert torch.equal(groups[place, :place], pictures(place, count=place))
-            torch.testing.assert_close(groups[place, place:], memory.tensors[f"pool/{prompt}"][: 4 - place])
+            torch.testing.assert_close(groups[place, place:], memory.tensors[f"pool/{prompt}"])
+
+    def test_no_more_are_drawn_than_a_group_lacks_and_from_the_same_seeds(self) -> None:
+        toy = Toy()
+        mixed = world(toy, images=lambda place: pictures(place, count=(3, 0, 4, 3)[place]))
+        memory, groups = members(mixed, OWN, Memory(), [11, 5, 8, 2], 4)
+        assert len(toy.rows) == (1 + 4 + 0 + 1) * OWN.rollout_steps
+        _, whole = members(world(Toy(), images=lambda place: pictures(place, count=0)), OWN, Memory(), [11, 5, 8, 2], 4)
+        torch.testing.assert_close(groups[1], whole[1])
+        for place in (0, 3):
+            torch.testing.assert_close(groups[place, 3:], whole[place, :1])
+        _, again = members(mixed, OWN, memory, [11, 5, 8, 2], 4)
+        assert len(toy.rows) == (1 + 4 + 0 + 1) * OWN.rollout_steps
+        assert torch.equal(again, groups)
 
     def test_the_frozen_base_draws_and_only_once(self) -> None:
         toy = Toy()

@@ -70,7 +70,7 @@ class Row(NamedTuple):
 
 
 class Toy:
-    """`rows` remembers every row that the denoiser was asked for."""
+    """`rows` remembers every row that the denoiser was asked for, `calls` how many there were in each call."""
 
     def __init__(self, theta: float = 0.05) -> None:
         draw = torch.Generator().manual_seed(0)
@@ -79,8 +79,10 @@ class Toy:
         self.theta = (theta * torch.randn(8, 8, generator=draw, dtype=torch.float64)).requires_grad_()
         self.on = True
         self.rows: list[Row] = []
+        self.calls: list[int] = []
 
     def denoise(self, latents: Tensor, t: Tensor, prompt: Tensor, guidance: float) -> Tensor:
+        self.calls.append(len(latents))
         self.rows += [Row(place, torch.is_grad_enabled(), self.on) for place in prompt.tolist()]
         flat = latents.double().flatten(1)
         adapted = flat @ self.theta if self.on else 0

@@ -58,10 +58,20 @@ class TestUnpack:
             unpack(DATA[:length])
         assert failure.value.code == "checkpoint_damaged"
 
-    def test_another_version_says_what_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(checkpoint, "VERSION", checkpoint.VERSION + 1)
-        with pytest.raises(JobFailure, match="the release that wrote it"):
-            unpack(DATA)
+    def test_the_version_before_is_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(checkpoint, "VERSION", 2)
+        older = pack(PROGRESS, TENSORS)
+        monkeypatch.undo()
+        assert older != DATA
+        assert same(unpack(older)[0])
+
+    @pytest.mark.parametrize("version", [1, checkpoint.VERSION + 1])
+    def test_another_version_says_what_to_do(self, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(checkpoint, "VERSION", version)
+        other = pack(PROGRESS, TENSORS)
+        monkeypatch.undo()
+        with pytest.raises(JobFailure, match=r"reads 2 and 3; resume it with the release that wrote it"):
+            unpack(other)
 
 
 class TestSnapshot:

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from service.domain.errors import JobFailure
-from tests.worker.training.conftest import PROMPTS, jpeg, recipe
+from tests.worker.training.conftest import PROMPTS, bright, jpeg, recipe
 from worker.models.load import load
 from worker.training.events import Checkpointed, Event, Finished, Resumed, Sampled, Stepped, Warned
 from worker.training.loop import train
@@ -64,6 +64,23 @@ class TestTrain:
             0, *load("sd", sd_folder, device="cpu").truncations(["a very long prompt indeed"])
         )
 
+    def test_long_prompts_of_samples_and_validation_are_told_of(self, run: Run) -> None:
+        shown = {"num_inference_steps": 2, "prompts": ["a very long sample indeed"]}
+        validated = {"num_inference_steps": 2, "prompts": ["a very long prompt to judge"]}
+        job = recipe(steps=1, samples={"every": 1, **shown}, validation={"every": 1, **validated})
+        first, second = of(Warned, list(run(job)))
+        assert "a very long sample indeed" in first.message
+        assert "a very long prompt to judge" in second.message
+
+    def test_of_many_long_prompts_the_first_are_named_and_the_rest_counted(self, run: Run) -> None:
+        long = [f"a very long prompt, number {number}" for number in range(27)]
+        events = run(recipe(steps=1, samples={"every": 0}), prompts=long)
+        told = [next(events) for _ in range(22)]
+        events.close()
+        assert all("number 19" in warned.message for warned in told[19:20])
+        assert told[20].message.startswith("7 more cuts")
+        assert not isinstance(told[21], Warned)
+
     def test_the_average_is_delivered(self, run: Run) -> None:
         events = list(run(recipe(ema_decay=0.9, learning_rate=0.01)))
         kept = safetensors.torch.load(of(Checkpointed, events)[-1].data)
@@ -95,6 +112,26 @@ class TestTrain:
         assert all(step.loss is None and step.ties == 2 for step in of(Stepped, events))
         assert isinstance(events[-1], Finished)
 
+    def test_a_reward_of_ties_is_told_of_once(self, run: Run) -> None:
+        """After the first round of the five prompts, two an update; and in a short job before its end."""
+        for steps, due in ((6, 3), (2, 2)):
+            events = list(run(recipe(steps=steps), reward=lambda pictures, prompts: torch.zeros(len(prompts))))
+            (warned,) = of(Warned, events)
+            assert warned.step == due
+            assert f"the reward tells no candidates apart: {due} updates of 2 prompts" in warned.message
+            assert "look at the reward" in warned.message
+
+    def test_a_reward_that_once_told_candidates_apart_is_not_complained_of(self, run: Run) -> None:
+        asked = iter(range(1000))
+
+        def first_alone(pictures: torch.Tensor, prompts: list[str]) -> torch.Tensor:
+            return bright(pictures, prompts) * (next(asked) == 0)
+
+        events = list(run(recipe(steps=6), reward=first_alone))
+        assert of(Stepped, events)[0].loss is not None
+        assert all(step.loss is None for step in of(Stepped, events)[1:])
+        assert of(Warned, events) == []
+
     def test_a_loss_that_is_no_number_ends_the_job_with_its_step(self, sd_folder: Path) -> None:
         family = load("sd", sd_folder, device="cpu")
         events = train(family, jpeg(), recipe(samples={"every": 0}), PROMPTS)
@@ -110,6 +147,19 @@ class TestTrain:
         with pytest.raises(JobFailure) as failure:
             list(train(family, jpeg(), recipe(samples={"every": 0}), PROMPTS))
         assert failure.value.code == "nan_latents"
+
+    def test_want_of_memory_is_told_with_what_frees_some(self, sd_folder: Path) -> None:
+        family = load("sd", sd_folder, device="cpu")
+
+        def full(*given: Any) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        events = train(family, jpeg(), recipe(samples={"every": 0}), PROMPTS)
+        assert next(events).step == 1
+        family.unet.register_forward_pre_hook(full)
+        with pytest.raises(JobFailure, match="at step 2: send gradient_checkpointing: true, lower") as failure:
+            next(events)
+        assert failure.value.code == "out_of_memory"
 
 
 class TestInFp16:

@@ -3,17 +3,20 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from service.domain.methods import METHODS as UNION
+from service.domain.recipes import Recipe
 from tests.worker import tiny_families
 from tests.worker.training.conftest import METHODS, PROMPTS, bright, recipe
 from worker.models.load import load
 from worker.training.checkpoint import unpack
-from worker.training.events import Checkpointed, Event, Finished, Resumed, Stepped
+from worker.training.events import Checkpointed, Event, Finished, Resumed, Sampled, Stepped, Validated
+from worker.training.loop import train
 from worker.training.methods import memory_of, method_of
 from worker.training.optimiser import Optimiser
 from worker.training.world import world_of
@@ -99,7 +102,28 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 class TestMicroBatch:
     @every_method
-    def test_changes_nothing_beyond_rounding(self, name: str, folder_of: Callable[[str], Path]) -> None:
+    @pytest.mark.parametrize(("guidance", "rows"), [(1.0, 1), (2.0, 2)])
+    def test_is_the_most_pictures_of_a_call(
+        self, guidance: float, rows: int, name: str, folder_of: Callable[[str], Path]
+    ) -> None:
+        """Watched at the network itself, where guidance doubles the rows of a picture; also where a pair does not fit."""
+        family = load("sd", folder_of("sd"), device="cpu", resolution=64)
+        calls: list[tuple[int, bool]] = []
+        family.denoiser.register_forward_hook(
+            lambda module, inputs, output: calls.append((len(inputs[0]), output[0].requires_grad))
+        )
+        parameters = family.add_adapter(2, ["attention"], seed=0)
+        job = recipe(name, micro_batch=1, **({} if name == "paper" else {"rollout_guidance": guidance}))
+        method, world = method_of(job, family.latent_shape), world_of(family, bright, parameters, PROMPTS[:2])
+        method(world, memory_of(job.method), 0, (0, 1))
+        assert max(count for count, _ in calls) == (1 if name == "paper" else rows)
+        assert max(count for count, graph in calls if graph) == (rows if name == "ddpo" else 1)
+
+    @every_method
+    @pytest.mark.parametrize("micro_batch", [1, 2, 5])
+    def test_changes_nothing_beyond_rounding(
+        self, micro_batch: int, name: str, folder_of: Callable[[str], Path]
+    ) -> None:
         family = load("sd", folder_of("sd"), device="cpu", resolution=64)
         parameters = family.add_adapter(2, ["attention", "conv"], seed=0)
         for place, parameter in enumerate(parameters.values()):
@@ -107,7 +131,7 @@ class TestMicroBatch:
         world = world_of(family, bright, parameters, PROMPTS[:2])
         whole, parts = (
             method_of(job, family.latent_shape)(world, memory_of(job.method), 0, (0, 1))
-            for job in (recipe(name), recipe(name, micro_batch=5))
+            for job in (recipe(name), recipe(name, micro_batch=micro_batch))
         )
         one, other = (torch.cat([part.flatten() for part in done.gradient]) for done in (whole, parts))
         assert (other - one).norm() < 1e-3 * one.norm()
@@ -163,6 +187,16 @@ class TestLearning:
         assert after.metrics.loss < before.metrics.loss
 
 
+class TestOnlineDPO:
+    def test_of_one_state_is_online_dpo_bit_for_bit(self, run: Run) -> None:
+        """Judged on its last state alone, a trajectory is its picture: the page calls that by its name."""
+        one, other = (
+            of(Finished, list(run(recipe(name, steps=2, samples=NEVER, learning_rate=0.01, **more), reward=bright)))
+            for name, more in (("sharpening-rlhf", {"trajectory_length": 1}), ("online-dpo", {}))
+        )
+        assert one == other
+
+
 class TestImages:
     def test_a_prompts_own_pictures_are_learned_from(self, run: Run) -> None:
         """And nothing is drawn where there are enough of them."""
@@ -190,3 +224,19 @@ class TestGuidanceThatIsAnInput:
         method = method_of(job, family.latent_shape, embeds_guidance=True)
         method(world_of(family, bright, parameters, PROMPTS[:2]), memory_of(job.method), 0, (0, 1))
         assert fed == {family.embedded_guidance if name == "paper" else 2.0}
+
+    def test_is_the_catalogues_wherever_none_is_asked_for(self, folder_of: Callable[[str], Path]) -> None:
+        """Rollouts and losses at 1, samples, validation: all feed the embedding that inference feeds by default."""
+        family = load("flux", folder_of("flux-dev"), device="cpu", resolution=64, guidance=4.0)
+        fed: set[float] = set()
+        family.denoiser.register_forward_pre_hook(  # type: ignore[attr-defined]
+            lambda module, inputs, words: fed.update(words["guidance"].tolist()), with_kwargs=True
+        )
+        trials: dict[str, Any] = {"samples": {"every": 1}, "validation": {"every": 1}}
+        job = recipe(steps=1, rollout_guidance=1.0, **trials)
+        entry = {"name": "tiny", "family": "flux", "source": "/nowhere", "resolution": 64, "num_inference_steps": 2}
+        whole = {**job.model_dump(), "base": {**entry, "guidance_scale": 4.0}}
+        whole["lora"] = {"rank": 2, "targets": ["attention"]}
+        told = list(train(family, bright, Recipe.model_validate(whole), PROMPTS))
+        assert {type(event) for event in told} >= {Sampled, Validated, Stepped}
+        assert fed == {4.0}

@@ -1,6 +1,7 @@
 """Validation: the best is delivered, falling ends the job, and a resume knows all of it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -8,9 +9,11 @@ import torch
 from torch import Tensor
 
 from service.domain.errors import JobFailure
-from tests.worker.training.conftest import bright, recipe
+from tests.worker.training.conftest import PROMPTS, bright, recipe
+from worker.models.load import load
 from worker.training.checkpoint import unpack
 from worker.training.events import Checkpointed, Event, Finished, Resumed, Sampled, Stepped, Validated
+from worker.training.loop import train
 
 Run = Callable[..., Iterator[Event]]
 JUDGED = ("judge this", "and that")
@@ -49,6 +52,29 @@ class LikeTheBase:
         if self.base is None:
             self.base = pictures.float()
         return -(pictures.float() - self.base).abs().mean(dim=(1, 2, 3))
+
+
+class TestDrawing:
+    def test_a_call_draws_no_more_pictures_than_the_micro_batch(self, sd_folder: Path) -> None:
+        """Each is two rows where there is guidance; training on the same recipe draws as many."""
+        base, rows = load("sd", sd_folder, device="cpu"), list[int]()
+        base.unet.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))  # type: ignore[attr-defined]
+        job = recipe(steps=1, samples={"every": 1, "num_inference_steps": 2}, validation=validation(), micro_batch=1)
+        events = list(train(base, bright, job, PROMPTS))
+        assert len(of(Sampled, events)[0].pictures) == 4
+        assert max(rows) == 2
+
+    def test_pictures_do_not_depend_on_it(self, run: Run) -> None:
+        shown = [
+            of(Sampled, list(run(recipe(steps=1, micro_batch=size))))[0].pictures.astype(int) for size in (1, 3, 64)
+        ]
+        assert all(abs(pictures - shown[0]).max() <= 1 for pictures in shown), "another rounding of the same"
+
+    def test_what_was_not_chosen_is_what_the_base_is_served_with(self, run: Run) -> None:
+        job = recipe(steps=1, samples={"every": 1})
+        entry = job.base.model_copy(update={"num_inference_steps": 3, "guidance_scale": 1.5})
+        sampled = of(Sampled, list(run(job.model_copy(update={"base": entry}))))[0]
+        assert (sampled.num_inference_steps, sampled.guidance, sampled.nfe) == (3, 1.5, 6)
 
 
 class TestKeepBest:
