@@ -72,11 +72,17 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "rollout_guidance=2": {"rollout_guidance": 2.0},
     "loss_guidance=2": {"loss_guidance": 2.0},
     "beta=100": {"beta": 100.0},
+    "rollout_steps=5": {"rollout_steps": 5},
+    "timesteps_per_pair=4": {"timesteps_per_pair": 4},
+    "schedule=constant": {"schedule": "constant"},
+    "ema_decay=0": {"ema_decay": 0.0},
+    "prompts_per_step=4": {"prompts_per_step": 4},
+    "prompts_per_step=16": {"prompts_per_step": 16},
     "n=5,m=1": {"candidates": 5, "trajectory_length": 1},
     "n=5,m=5": {"candidates": 5, "trajectory_length": 5},
 }
 """What each changes in the tuned default (n = 8, m = 2, states of the rollout, argmax, rollouts without guidance).
 
 The tuning grid has three more values of beta, at every learning rate."""
-WEAKER = ("default", "n=2", "m=1", "states=renoised")
+WEAKER = ("n=2", "states=renoised")
 """Those that are tried at the next lower rate too: weaker pairs and more updates may want it."""
