@@ -150,11 +150,14 @@ class TestHalfPrecision:
     def test_the_adapter_its_gradient_and_the_loss_stay_fp32(
         self, dtype: str, name: str, folder_of: Callable[[str], Path]
     ) -> None:
-        """Near what fp32 gives from the same start; the second update is DDPO's second share and the pools' reuse."""
-        losses = []
+        """Near what fp32 gives from the same adapter, which is not the base: there some losses are the same number
+        whatever was computed. The second update is DDPO's second share and the pools' reuse."""
+        losses, gradients = [], []
         for precision in ("fp32", dtype):
             family = load("sd", folder_of("sd"), device="cpu", resolution=64, dtype=precision)
             parameters = family.add_adapter(2, ["attention"], seed=0)
+            for place, parameter in enumerate(parameters.values()):
+                parameter.data.normal_(std=0.1, generator=torch.Generator().manual_seed(place))
             job = recipe(name)
             method, world = method_of(job, family.latent_shape), world_of(family, bright, parameters, PROMPTS[:2])
             first = method(world, memory_of(job.method), 0, (0, 1))
@@ -163,7 +166,9 @@ class TestHalfPrecision:
                 assert part.dtype == torch.float32
                 assert part.isfinite().all()
             losses.append([first.metrics.loss, second.metrics.loss])
+            gradients.append(torch.cat([part.flatten() for part in first.gradient]))
         assert losses[1] == pytest.approx(losses[0], rel=0.1, abs=0.05)
+        assert torch.cosine_similarity(gradients[0], gradients[1], dim=0) > 0.95
 
 
 class TestLearning:
@@ -172,12 +177,16 @@ class TestLearning:
     def test_one_step_lowers_the_loss_on_a_fixed_batch(
         self, kind: str, name: str, folder_of: Callable[[str], Path]
     ) -> None:
-        """The same update of the same world before and after. DDPO's is its second share, which is remembered: its loss
-        is −A π_θ/π_old, so that falling is the direction of the policy gradient."""
+        """The same update of the same world before and after, whose pictures are the base's both times and whose β is given,
+        so that nothing but θ differs. DDPO's is its second share, which is remembered: its loss is −A π_θ/π_old, so that
+        falling is the direction of the policy gradient."""
         family = load(kind.split("-", maxsplit=1)[0], folder_of(kind), device="cpu", resolution=64)
         parameters = family.add_adapter(2, ["attention", "feed-forward"], seed=0)
-        job = recipe(name, learning_rate=1e-3)
+        job = recipe(
+            name, learning_rate=1e-3, **({"beta": 4.0} if "beta" in type(recipe(name).method).model_fields else {})
+        )
         method, world = method_of(job, family.latent_shape), world_of(family, bright, parameters, PROMPTS[:2])
+        world = replace(world, searching=family.adapter_off)
         memory, update = memory_of(job.method), 0
         if name == "ddpo":
             memory, update = method(world, memory, 0, (0, 1)).memory, 1
