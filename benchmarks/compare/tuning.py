@@ -43,7 +43,10 @@ def trials(scale: Scale, method: str) -> dict[str, dict[str, Any]]:
 
 
 def tuned(scale: Scale, method: str) -> dict[str, Any] | None:
-    """The values of the best finished run (the first of equals); None until every run is there."""
+    """The values of the best finished run; None until every run is there.
+
+    Of equals the larger rate, then the first: a method that learns nothing in a trial has one in longer runs, if any.
+    """
     found = trials(scale, method)
     best = _best(scale, found)
     return None if best is None else found[best]
@@ -61,4 +64,5 @@ def _best(scale: Scale, found: dict[str, dict[str, Any]]) -> str | None:
     told = {name: read(scale.outcomes, name) for name in found}
     if not all(told.values()):
         return None
-    return max(told, key=lambda name: (told[name] or {}).get("score") or -1.0)
+    scores = {name: (one or {}).get("score") or -1.0 for name, one in told.items()}
+    return max(found, key=lambda name: (scores[name], found[name]["learning_rate"]))

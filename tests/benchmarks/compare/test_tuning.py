@@ -61,6 +61,10 @@ class TestTrials:
             finish(scale, {(2e-3, knob): 0.6, (2e-2, knob): None})
         assert tuned(scale, METHOD) == {"learning_rate": 2e-3, KNOB: knob}
 
+    def test_of_equals_the_larger_rate_is_taken(self, scale: Scale) -> None:
+        finish(replace(scale, beyond=()), {})
+        assert tuned(replace(scale, beyond=()), METHOD) == {"learning_rate": 2e-3, KNOB: TRAINED[METHOD].values[0]}
+
     def test_what_goes_on_is_a_task_that_the_rows_need(self, scale: Scale) -> None:
         knob = TRAINED[METHOD].values[0]
         finish(scale, {(2e-3, knob): 0.6})
