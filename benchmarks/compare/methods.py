@@ -84,5 +84,5 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
 """What each changes in the tuned default (n = 8, m = 2, states of the rollout, argmax, rollouts without guidance).
 
 The tuning grid has three more values of beta, at every learning rate."""
-WEAKER = ("n=2", "states=renoised")
+WEAKER = ("states=renoised",)
 """Those that are tried at the next lower rate too: weaker pairs and more updates may want it."""

@@ -54,7 +54,7 @@ class Scale:
     search_choice_prompts: int = 64
     """Validation prompts on which the searches' guidance and radius are chosen."""
     pool: int = 128
-    sweep_pictures: int = 300
+    sweep_pictures: int = 160
     sweep_steps: tuple[int, ...] = (5, 10, 20, 50)
 
 
