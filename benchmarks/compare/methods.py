@@ -85,4 +85,4 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
 
 The tuning grid has three more values of beta, at every learning rate."""
 WEAKER = ("states=renoised",)
-"""Those that are tried at the next lower rate too: weaker pairs and more updates may want it."""
+"""Tried at the next lower rate too: the paper's states, whose pairs are so much weaker that they may want it."""

@@ -57,6 +57,11 @@ class Scale:
     sweep_pictures: int = 160
     sweep_steps: tuple[int, ...] = (5, 10, 20, 50)
 
+    @property
+    def ladder(self) -> list[float]:
+        """Every learning rate that may be tried, ascending."""
+        return sorted({*self.rates, *self.beyond})
+
 
 FULL = Scale(
     name="full", outcomes=HERE / "runs", scratch=ROOT / "build/compare/full", results=HERE, docs=ROOT / "docs",

@@ -143,9 +143,8 @@ def _ablations(scale: Scale) -> tuple[list[Task], list[Task]]:
     if best is None:
         rates = list(scale.rates[-2:])
     else:
-        ladder = sorted({*scale.rates, *scale.beyond})
-        place = ladder.index(best["learning_rate"])
-        rates = ladder[max(0, place - 1) : place + 1]
+        place = scale.ladder.index(best["learning_rate"])
+        rates = scale.ladder[max(0, place - 1) : place + 1]
 
     def task(name: str, rate: float) -> Task:
         def work(scale: Scale, scratch: Path, say: Say) -> dict[str, Any]:

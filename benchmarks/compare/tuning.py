@@ -30,7 +30,7 @@ def grid(scale: Scale, method: str) -> dict[str, dict[str, Any]]:
 
 def trials(scale: Scale, method: str) -> dict[str, dict[str, Any]]:
     """The grid and, as far as outcomes already tell, the runs beyond its edge: it may grow when a run ends."""
-    found, ladder = grid(scale, method), sorted({*scale.rates, *scale.beyond})
+    found, ladder = grid(scale, method), scale.ladder
     while (best := _best(scale, found)) is not None:
         tried = sorted({hyper["learning_rate"] for hyper in found.values()})
         place = ladder.index(found[best]["learning_rate"])
