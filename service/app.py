@@ -64,6 +64,7 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
         artifacts=Artifacts(database, store),
         receipts=Receipts(database, store),
         links=Links(secret(link_key, key), lambda: datetime.now(UTC)),
+        url=chosen.gateway_url,
         ready=database.ping,
         places=places,
     )

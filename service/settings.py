@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address that gateway and inference bind.")
     port: int = Field(default=8000, ge=1, le=65535, description="Port of the gateway.")
+    gateway_url: str | None = Field(
+        default=None,
+        description="Where callers reach the gateway (https://… where a proxy ends TLS): links to files begin with it; empty: as each request names it.",
+    )
     grpc_port: int = Field(
         default=8002, ge=0, le=65535, description="Port of the gateway's gRPC face; 0: any free one."
     )
@@ -210,9 +214,9 @@ class Settings(BaseSettings):
         _check_scheme("STROP_DATABASE_URL", self.database_url, ("postgresql", "postgresql+psycopg", "sqlite"))
         _check_scheme("STROP_BROKER_URL", self.broker_url, ("redis", "rediss", "redis+socket"))
         _check_scheme("STROP_STORE_URL", self.store_url, ("s3", "file"))
-        for name, url in (("STROP_GRPC_URL", self.grpc_url), ("STROP_INFERENCE_URL", self.inference_url)):
-            if url is not None:
-                _check_scheme(name, url, ("http", "https"))
+        for face in ("gateway_url", "grpc_url", "inference_url"):
+            if (url := getattr(self, face)) is not None:
+                _check_scheme(f"STROP_{face.upper()}", url, ("http", "https"))
         for label in self.labels():
             if not re.fullmatch(LABEL, label):
                 raise ValueError(f"STROP_WORKER_LABELS: {label!r} is no label: letters, digits and . _ = / - only")

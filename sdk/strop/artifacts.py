@@ -4,8 +4,9 @@ import builtins
 import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 from strop.errors import Damaged, NotFound
 from strop.reading import read
@@ -22,7 +23,8 @@ class Artifacts:
     def list(self, job: Job | str) -> builtins.list[Artifact]:
         """Every stored file of the job, with links that work without the key for a while."""
         url = f"{self._gateway}/jobs/{quote(_id(job), safe='')}/artifacts"
-        return [read(Artifact, each) for each in self._web.get(url)["data"]]
+        found = (read(Artifact, each) for each in self._web.get(url)["data"])
+        return [replace(each, url=_by_way_of(self._gateway, each.url)) for each in found]
 
     def download(
         self, job: Job | str, folder: Path | str, kinds: Sequence[str] = ("adapter", "manifest")
@@ -54,6 +56,16 @@ class Artifacts:
             return aside.replace(target)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def _by_way_of(gateway: str, link: str) -> str:
+    """A link with a token is asked of the gateway as this client reaches it: behind a proxy that ends TLS, a gateway that was
+    not told its address takes itself for http. A presigned link of the store stays as it is.
+    """
+    parts = urlsplit(link)
+    if "token" not in parse_qs(parts.query):
+        return link
+    return f"{gateway}{parts.path.removeprefix(urlsplit(gateway).path)}?{parts.query}"
 
 
 def _written(path: Path, chunks: Iterator[bytes]) -> str:

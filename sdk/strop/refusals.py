@@ -50,7 +50,7 @@ STATUSES: Final[Mapping[Any, int]] = {
 
 
 def of_response(response: httpx.Response) -> StropError:
-    """The error that an HTTP answer with a status of 400 or more means. Its body has been read."""
+    """The error that an HTTP answer without success means. Its body has been read."""
     try:
         body = response.json()
     except ValueError:
@@ -58,6 +58,10 @@ def of_response(response: httpx.Response) -> StropError:
     problem = body if isinstance(body, dict) and "code" in body else {}
     problem.setdefault("request_id", response.headers.get("x-request-id"))
     said = f"{response.request.url.copy_with(query=None)} answered {response.status_code}"
+    if response.next_request:
+        said += (
+            f" and points to {response.next_request.url.copy_with(query=None)}; give the address that needs no redirect"
+        )
     return _error(response.status_code, problem, said, _seconds(response.headers.get("retry-after")))
 
 

@@ -45,7 +45,7 @@ class Web:
 
         def once() -> Result:
             with _translated(url), self._client.stream("GET", url) as response:
-                if response.is_error:
+                if not response.is_success:  # a redirect, too, is none of the bytes
                     response.read()
                     raise refusals.of_response(response)
                 return take(response.iter_bytes())
@@ -82,7 +82,7 @@ class Web:
                 with _translated(url):
                     asked = self._client.stream("POST", url, headers=self._key, timeout=timeout, **content)
                     response = opened.enter_context(asked)
-                    if response.is_error:
+                    if not response.is_success:
                         response.read()
                         raise refusals.of_response(response)
                     return response

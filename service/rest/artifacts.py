@@ -51,5 +51,6 @@ def download_artifact(
 def _linked(artifact: domain.Artifact, request: Request, ask: Operations, asker: Principal) -> shapes.Artifact:
     path = DOWNLOAD.format(id=artifact.job, fence=artifact.fence, name=artifact.name)
     token, expires = ask.links.token(asker, path)
-    url = ask.artifacts.public_url(artifact) or str(request.base_url.replace(path=path, query=f"token={token}"))
+    here = (ask.url or str(request.base_url)).rstrip("/")
+    url = ask.artifacts.public_url(artifact) or f"{here}{path}?token={token}"
     return shapes.Artifact.of(artifact, url, datetime.fromtimestamp(expires, UTC))

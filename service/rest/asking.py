@@ -26,7 +26,10 @@ _documented = HTTPBearer(auto_error=False, scheme_name="key", description="`Auth
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """Everything that this face may ask. `ready` raises Unavailable when the database does not answer."""
+    """Everything that this face may ask. `ready` raises Unavailable when the database does not answer.
+
+    `url`: where callers reach this face; None: as each request names it.
+    """
 
     jobs: Jobs
     files: Files
@@ -35,6 +38,7 @@ class Operations:
     artifacts: Artifacts
     receipts: Receipts
     links: Links
+    url: str | None
     ready: Callable[[], None]
     places: Callable[[], Places]
 

@@ -7,7 +7,7 @@ health = router("health")
 
 
 @health.get("/healthz")
-def alive() -> Status:
+async def alive() -> Status:  # on the loop: that a store stalls and holds every thread is no reason to end the process
     """The process answers."""
     return Status()
 

@@ -79,6 +79,42 @@ def test_a_name_that_leads_elsewhere_is_not_written(name: str, tmp_path: Path) -
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_links_with_a_token_are_asked_of_the_gateway_as_the_client_reaches_it(tmp_path: Path) -> None:
+    with http_server({"/a": [Reply(body=b"weights")]}) as http:
+        http.script[LIST] = listing(line("http://name-behind-the-proxy", "a", b"weights"))
+        with strop.Client(http.url) as client:
+            assert [each.url for each in client.artifacts.list("job_1")] == [f"{http.url}/a?token=t"]
+            assert [path.read_bytes() for path in client.artifacts.download("job_1", tmp_path)] == [b"weights"]
+
+
+@pytest.mark.parametrize("told", ["http://behind/strop", "http://behind"])
+def test_a_gateway_under_a_path_is_asked_under_it_once(told: str) -> None:
+    with http_server({}) as http:
+        http.script["/strop" + LIST] = listing(line(told, "a", b""))
+        with strop.Client(f"{http.url}/strop") as client:
+            assert [each.url for each in client.artifacts.list("job_1")] == [f"{http.url}/strop/a?token=t"]
+
+
+def test_a_presigned_link_leads_where_it_says() -> None:
+    presigned = "https://files.example/bucket/a?X-Amz-Signature=s&X-Amz-Expires=900"
+    with (
+        http_server({LIST: listing(line("", "a", b"") | {"url": presigned})}) as http,
+        strop.Client(http.url) as client,
+    ):
+        assert [each.url for each in client.artifacts.list("job_1")] == [presigned]
+
+
+def test_a_redirect_is_refused_as_one_and_not_taken_for_the_file(tmp_path: Path) -> None:
+    moved = Reply(308, b"<html>", {"Location": "https://strop.example/a?token=t"})
+    with http_server({"/a": [moved]}) as http:
+        http.script[LIST] = listing(line(http, "a", b"weights"))
+        with strop.Client(http.url) as client, pytest.raises(strop.StropError) as caught:
+            client.artifacts.download("job_1", tmp_path)
+    assert caught.value.status == 308
+    assert caught.value.message.endswith("points to https://strop.example/a; give the address that needs no redirect")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_of_the_kinds_is_said(tmp_path: Path) -> None:
     nothing = pytest.raises(strop.NotFound, match="no file of kind adapter or manifest")
     with http_server({LIST: listing()}) as http, strop.Client(http.url) as client, nothing:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from service.adapters import storage
+from service.app import create_app
 from service.domain.artifacts import Kind
 from service.domain.principals import LOCAL
 from service.operations.attempts import Attempts
@@ -59,6 +61,16 @@ class TestList:
 
     def test_of_no_job_is_404(self, gateway: Gateway) -> None:
         assert gateway.get("/jobs/job_1/artifacts").status_code == 404
+
+    def test_begins_links_with_the_address_that_callers_know(
+        self, gateway: Gateway, made: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("STROP_GATEWAY_URL", "https://strop.example/")
+        with TestClient(create_app(Settings()), headers={"Authorization": f"Bearer {KEY}"}) as known:
+            links = [each["url"] for each in listed(Gateway(known), made)]
+        assert links and all(each.startswith(f"https://strop.example/jobs/{made}/artifacts/1/") for each in links)
+        for link in links:
+            assert keyless(gateway, link.removeprefix("https://strop.example")).content == CONTENT
 
 
 class TestDownload:
