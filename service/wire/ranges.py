@@ -18,14 +18,23 @@ _RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})")
 SHOWN = ("image/png",)
 """Types that a browser may show in place; others are downloads."""
 
+FIXED = "private, max-age=31536000, immutable"
+"""Cache-Control of an address that means the same file for ever."""
+MOVING = "private, no-cache"
+"""Of one that may mean another tomorrow: kept, and asked about each time, by its ETag."""
 
-def serve(request: Request, file: Artifact, read: Callable[[int, int], Iterator[bytes]]) -> Response:
-    """The file or its range; `read(start, end)` yields bytes from start up to, not including, end."""
+
+def serve(
+    request: Request, file: Artifact, read: Callable[[int, int], Iterator[bytes]], *, keep: str = FIXED
+) -> Response:
+    """The file or its range; `read(start, end)` yields bytes from start up to, not including, end. `keep`: for how long
+    the asker may take it for what lies there.
+    """
     tag = f'"{file.sha256}"'
     headers = {
         "ETag": tag,
         "Accept-Ranges": "bytes",
-        "Cache-Control": "private, max-age=31536000, immutable",
+        "Cache-Control": keep,
         "Content-Disposition": disposition(file.name, inline=file.media_type in SHOWN),
     }
     if matches(request.headers.get("if-none-match"), tag):

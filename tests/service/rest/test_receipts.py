@@ -60,6 +60,24 @@ def test_signed_it_stands_beside_the_manifest_and_anybody_can_check_it(
     assert again.status_code == 304
 
 
+def test_a_name_that_moves_is_asked_about_anew_and_a_files_link_is_not(
+    gateway: Gateway, attempts: Attempts, red: str, settings: Settings, tmp_path: Path
+) -> None:
+    signing = steward(settings, tmp_path)
+    signing.turn()
+    first = gateway.get("/models/red-things/receipt")
+    deliver(gateway, attempts, tmp_path, "red-things")
+    signing.turn()
+    second = gateway.get("/models/red-things/receipt", headers={"If-None-Match": first.headers["ETag"]})
+    assert (second.status_code, second.json()["receipt"]["adapter"]) == (200, "red-things@2")
+    assert first.headers["Cache-Control"] == second.headers["Cache-Control"] == "private, no-cache"
+    job = gateway.get(f"/models/{red}").json()["job"]
+    (link,) = (
+        each["url"] for each in gateway.get(f"/jobs/{job}/artifacts").json()["data"] if each["kind"] == "receipt"
+    )
+    assert "immutable" in gateway.get(link).headers["Cache-Control"]
+
+
 def test_old_keys_stay(gateway: Gateway, settings: Settings) -> None:
     database = db.connect(settings.database_url)
     for name in ("one", "two", "one"):
