@@ -59,7 +59,7 @@ class PipelineFamily(ABC):
         self.counter = Counter(self.denoiser, self.vae.decoder)
         self.sampler = lru_cache(process.sampler)
         self._readers = readers
-        self._texts, self._negatives = TextCache(self._encode), TextCache(self._encode_negative)
+        self._texts, self._negatives = TextCache(), TextCache()
         self._preview: AutoencoderTiny | None = None
         self._worn: str | None = None
 
@@ -90,8 +90,9 @@ class PipelineFamily(ABC):
         return self._encode(prompt)
 
     def encode(self, prompts: Sequence[str], negatives: Sequence[str] | None = None) -> Conditions:
-        positive = self._texts.rows(prompts, self.device)
-        return Conditions(positive, self._negatives.rows(negatives or [""] * len(prompts), self.device))
+        positive = self._texts.rows(prompts, self._encode, self.device)
+        without = negatives or [""] * len(prompts)
+        return Conditions(positive, self._negatives.rows(without, self._encode_negative, self.device))
 
     def truncations(self, prompts: Sequence[str]) -> tuple[str, ...]:
         sentences = (reader.truncation(prompt) for prompt in prompts for reader in self._readers)

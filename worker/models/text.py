@@ -15,21 +15,26 @@ Row = Mapping[str, Tensor]
 
 
 class TextCache:
-    """Encodes each text once, by itself, so that its bits do not depend on its company; forgets the least recent."""
+    """Encodes each text once, by itself, so that its bits do not depend on its company; forgets the least recent.
 
-    def __init__(self, encode: Callable[[str], Row], limit: int = CACHED_BYTES) -> None:
-        self._encode, self._limit = encode, limit
+    `encode` is given with each call and not kept: a family that its own cache held would be freed by a garbage
+    collection only, and its weights with it.
+    """
+
+    def __init__(self, limit: int = CACHED_BYTES) -> None:
+        self._limit = limit
         self._rows: OrderedDict[str, Row] = OrderedDict()
         self._bytes = 0
 
-    def rows(self, texts: Sequence[str], device: torch.device) -> dict[str, Tensor]:
-        found = [self._row(text) for text in texts]
+    def rows(self, texts: Sequence[str], encode: Callable[[str], Row], device: torch.device) -> dict[str, Tensor]:
+        """The texts' rows one below the other [N, …], on `device`; always with the same `encode`."""
+        found = [self._row(text, encode) for text in texts]
         return {name: torch.cat([row[name] for row in found]).to(device) for name in found[0]}
 
-    def _row(self, text: str) -> Row:
+    def _row(self, text: str, encode: Callable[[str], Row]) -> Row:
         if text not in self._rows:
             with torch.no_grad():
-                self._rows[text] = {name: value.cpu() for name, value in self._encode(text).items()}
+                self._rows[text] = {name: value.cpu() for name, value in encode(text).items()}
             self._bytes += _size(self._rows[text])
         self._rows.move_to_end(text)
         row = self._rows[text]

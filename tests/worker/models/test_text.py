@@ -27,21 +27,21 @@ class Encoder:
 class TestTextCache:
     def test_a_text_is_encoded_once(self) -> None:
         encoder = Encoder()
-        cache = TextCache(encoder)
-        rows = cache.rows(["a", "bb", "a"], CPU)["rows"]
-        cache.rows(["bb"], CPU)
+        cache = TextCache()
+        rows = cache.rows(["a", "bb", "a"], encoder, CPU)["rows"]
+        cache.rows(["bb"], encoder, CPU)
         assert rows[:, 0].tolist() == [1, 2, 1]
         assert encoder.asked == ["a", "bb"]
 
     def test_it_keeps_the_most_recent_within_its_bytes(self) -> None:
         encoder = Encoder()
-        cache = TextCache(encoder, limit=2 * 4096)
+        cache = TextCache(limit=2 * 4096)
         for text in ("a", "b", "a", "c", "a", "b"):
-            cache.rows([text], CPU)
+            cache.rows([text], encoder, CPU)
         assert encoder.asked == ["a", "b", "c", "b"]
 
     def test_a_row_above_the_bound_is_answered_all_the_same(self) -> None:
-        assert TextCache(Encoder(), limit=1).rows(["a", "b"], CPU)["rows"].shape == (2, 1024)
+        assert TextCache(limit=1).rows(["a", "b"], Encoder(), CPU)["rows"].shape == (2, 1024)
 
 
 class TestTruncations:

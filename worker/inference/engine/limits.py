@@ -3,6 +3,7 @@
 A call may have as many samples as SIZES, or as many as the device's memory last allowed.
 """
 
+import gc
 import logging
 from collections.abc import Callable
 from typing import TypeVar
@@ -62,6 +63,8 @@ def with_room(do: Callable[[], T], free: Callable[[], object]) -> T:
 
 
 def release() -> None:
-    """Give the memory back that torch keeps for later."""
+    """Give the memory back that torch keeps for later, and first what only a garbage collection frees: Python collects by
+    number, and weights are few."""
+    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

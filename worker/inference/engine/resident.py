@@ -12,7 +12,7 @@ from pathlib import Path
 
 from service.domain.catalogue import BaseModelEntry
 from worker.inference.engine.figures import Tally
-from worker.inference.engine.limits import with_room
+from worker.inference.engine.limits import release, with_room
 from worker.inference.engine.served import Served
 
 Fetch = Callable[[BaseModelEntry], Path]
@@ -107,6 +107,7 @@ class Resident:
 
     def _evict(self, base: BaseModelEntry) -> None:
         del self._loaded[base], self._used[base]
+        release()
         self.count_slots()
 
     def _run(self, base: BaseModelEntry, folder: "Future[Path]") -> None:
