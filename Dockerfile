@@ -55,7 +55,7 @@ FROM runtime AS gateway
 COPY --from=libraries /opt/strop /opt/strop
 COPY --from=code /app /app
 EXPOSE 8000 8002
-CMD ["sh", "-c", "exec uvicorn --factory --host ${STROP_HOST:-127.0.0.1} --port ${STROP_PORT:-8000} --no-access-log service.app:create_app"]
+CMD ["sh", "-c", "exec uvicorn --factory --host ${STROP_HOST:-127.0.0.1} --port ${STROP_PORT:-8000} --no-access-log --timeout-graceful-shutdown 15 service.app:create_app"]
 
 
 FROM runtime AS runtime-torch

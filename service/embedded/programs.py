@@ -25,18 +25,23 @@ class Program:
 
 def programs(settings: Settings, broker_socket: Path) -> tuple[Program, ...]:
     """The five processes. The worker gets time to write a checkpoint and hand its job back."""
-    patience = ("--timeout-graceful-shutdown", "20")  # what it has taken is drawn to its end
+    patience = "--timeout-graceful-shutdown"  # what the endpoint has taken is drawn to its end; a slow download is cut
     serve = (sys.executable, "-m", "uvicorn", "--factory", "--host", settings.host, "--no-access-log")
     return (
         Program("broker", _broker(broker_socket), 10),
-        Program("gateway", (*serve, "--port", str(settings.port), "service.app:create_app"), 10),
+        Program("gateway", (*serve, patience, "5", "--port", str(settings.port), "service.app:create_app"), 15),
         Program("steward", (sys.executable, "-m", "service.manage", "steward"), 10, _of_the_steward(settings)),
         Program(
             "worker",
             (sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--loglevel", settings.log_level),
             30,
         ),
-        Program("inference", (*serve, *patience, "--port", str(settings.inference_port), INFERENCE), 30, NO_BALANCER),
+        Program(
+            "inference",
+            (*serve, patience, "20", "--port", str(settings.inference_port), INFERENCE),
+            30,
+            NO_BALANCER,
+        ),
     )
 
 

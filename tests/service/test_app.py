@@ -15,11 +15,17 @@ import httpx
 import pytest
 from strop.v1 import jobs_pb2, jobs_pb2_grpc
 
+from service.adapters import db, storage
+from service.domain.artifacts import Kind
+from service.operations.attempts import Attempts
 from tests.eventually import eventually
 from tests.servers.processes import free_port
+from tests.service.rest.calls import OFFERS
 from tests.service.running import KEY
 
 CATALOGUE = Path(__file__).parents[2] / "catalogue.toml"
+
+MORE_THAN_SOCKETS_HOLD = 64 * 2**20
 
 GPU = {"torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "safetensors"}
 
@@ -40,7 +46,8 @@ class Gateway:
         self.log = folder / "gateway.log"
         given = {name: value for name, value in os.environ.items() if not name.startswith("STROP_")}
         given |= {f"STROP_{name.upper()}": str(value) for name, value in settings.items()} | {"STROP_API_KEY": KEY}
-        words = [sys.executable, "-m", "uvicorn", "--factory", "--port", str(self.port), "service.app:create_app"]
+        words = [sys.executable, "-m", "uvicorn", "--factory", "--port", str(self.port)]
+        words += ["--timeout-graceful-shutdown", "1", "service.app:create_app"]
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(words, env=given, stdout=output, stderr=output)
 
@@ -95,3 +102,34 @@ def test_sigterm_ends_watches_and_then_the_process(start: Callable[..., Gateway]
         assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
         assert gateway.process.wait(10) == -signal.SIGTERM  # uvicorn ends by the signal that it was sent
     assert "Traceback" not in gateway.log.read_text()
+
+
+def test_a_download_that_nobody_reads_holds_up_no_stop(
+    start: Callable[..., Gateway], tmp_path: Path, sqlite_url: str
+) -> None:
+    gateway = start(grpc_port=0)
+    grpc_port, url = gateway.places()["grpc_port"], f"http://127.0.0.1:{gateway.port}"
+    headers = {"authorization": f"Bearer {KEY}"}
+    body = {"base_model": "shapes", "prompts": ["a red circle"], "reward": {"type": "jpeg-compressibility"}}
+    job = httpx.post(f"{url}/jobs", json=body, headers=headers).json()["id"]
+    database = db.connect(sqlite_url)
+    attempts = Attempts(database, storage.make(f"file://{tmp_path / 'store'}"))
+    claim = attempts.claim("w1", None, OFFERS)
+    assert claim is not None
+    (tmp_path / "adapter.safetensors").write_bytes(bytes(MORE_THAN_SOCKETS_HOLD))
+    attempts.keep(
+        claim.job.id, claim.job.fence, 1, Kind.ADAPTER, "adapter.safetensors", tmp_path / "adapter.safetensors"
+    )
+    database.close()
+    link = f"{url}/jobs/{job}/artifacts/{claim.job.fence}/adapter.safetensors"
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel, httpx.stream("GET", link, headers=headers) as slow:
+        assert slow.status_code == 200
+        watch = jobs_pb2_grpc.JobsStub(channel).Watch(  # type: ignore[no-untyped-call]
+            jobs_pb2.JobsWatchRequest(id=job), metadata=tuple(headers.items()), timeout=60
+        )
+        assert next(watch).job.id == job
+        gateway.process.send_signal(signal.SIGTERM)
+        with pytest.raises(grpc.RpcError) as ended:
+            list(watch)
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE, "it was told, and not cut off"
+        assert gateway.process.wait(20) == -signal.SIGTERM

@@ -2,11 +2,13 @@
 
 import configparser
 import os
+import shlex
 from pathlib import Path
 
 import pytest
 
 from service.embedded import stack
+from service.rpc.face import GRACE_SECONDS
 from service.settings import Settings
 from tests.servers.processes import free_port
 
@@ -44,3 +46,10 @@ def test_only_the_steward_is_told_where_the_signing_key_is(
     assert f'STROP_SIGNING_KEY_FILE="{tmp_path / "mine.pem"}"' in told["program:steward"]
     assert [name for name, given in told.items() if "SIGNING_KEY" in given] == ["program:steward"]
     assert "STROP_SIGNING_KEY_FILE" not in os.environ, "all of them inherit that"
+
+
+@pytest.mark.parametrize("name", ["gateway", "inference"])
+def test_what_serves_ends_by_itself_before_it_is_ended(sections: configparser.RawConfigParser, name: str) -> None:
+    words = shlex.split(sections[f"program:{name}"]["command"])
+    patience = int(words[words.index("--timeout-graceful-shutdown") + 1])
+    assert patience + GRACE_SECONDS < int(sections[f"program:{name}"]["stopwaitsecs"])
