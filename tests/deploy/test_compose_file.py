@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from service.rpc.face import GRACE_SECONDS
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,40 @@ def test_every_variable_is_a_setting(written: dict[str, Service]) -> None:
 def test_what_the_example_of_env_names_is_read() -> None:
     example = set(re.findall(r"^#?([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert example <= set(re.findall(r"\$\{([A-Z0-9_]+)", (ROOT / "docker-compose.yml").read_text()))
+
+
+def test_the_example_of_env_names_every_setting_that_is_read(written: dict[str, Service]) -> None:
+    read = set(re.findall(r"\$\{((?:STROP|HF)_[A-Z0-9_]+)", (ROOT / "docker-compose.yml").read_text()))
+    assert read <= set(re.findall(r"^#?([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+
+
+READERS = {
+    "HF_TOKEN": {"worker", "inference"},
+    "STROP_CATALOGUE": {"gateway", "worker", "inference"},
+    "STROP_DRAIN_SECONDS": {"inference"},
+    "STROP_GATEWAY_URL": {"gateway"},
+    "STROP_GRPC_URL": {"gateway"},
+    "STROP_INFERENCE_URL": {"gateway", "inference"},
+    "STROP_KEEP_CHECKPOINTS_DAYS": {"steward"},
+    "STROP_KEEP_DRAWN_SECONDS": {"steward", "inference"},
+    "STROP_KEEP_EVENTS_DAYS": {"steward"},
+    "STROP_KEEP_LAST_CHECKPOINTS": {"worker"},
+    "STROP_KEEP_UPLOADS_DAYS": {"steward"},
+    "STROP_LINK_KEY": {"gateway", "inference"},
+    "STROP_S3_PUBLIC_URL": {"gateway", "steward", "worker", "inference"},
+    "STROP_WARM_BASES": {"inference"},
+    "STROP_WORKER_LABELS": {"worker"},
+    "STROP_WORKER_MEMORY_GIB": {"worker"},
+}
+"""What an operator may set in .env, and who must be told."""
+
+
+def test_what_env_sets_reaches_those_who_read_it(written: dict[str, Service]) -> None:
+    found = services(KEY | {name: f"value of {name}" for name in READERS})
+    for setting, readers in READERS.items():
+        told = {name for name in OURS if found[name]["environment"].get(setting) == f"value of {setting}"}
+        assert told == readers, setting
+        assert all(written[name]["environment"][setting] == "" for name in readers), "left out, it is the default"
 
 
 def test_everything_that_stays_is_watched_and_comes_back(written: dict[str, Service]) -> None:
@@ -128,6 +163,11 @@ def test_processes_wait_for_the_migrations_and_the_bucket(written: dict[str, Ser
 
 def test_the_worker_has_time_to_hand_its_job_back(written: dict[str, Service]) -> None:
     assert written["worker"]["stop_grace_period"] == "40s"
+
+
+def test_the_gateway_has_time_to_send_what_it_began(written: dict[str, Service]) -> None:
+    (patience,) = re.findall(r"--timeout-graceful-shutdown (\d+) service.app", (ROOT / "Dockerfile").read_text())
+    assert int(patience) + GRACE_SECONDS < int(written["gateway"]["stop_grace_period"].removesuffix("s"))
 
 
 def test_the_key_goes_to_those_that_check_it(written: dict[str, Service]) -> None:
