@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from service.domain.errors import InvalidTransition
+from service.domain.errors import Damaged, InvalidTransition
 from service.domain.ids import Fence, JobId, TenantId
 from service.domain.recipes import Recipe
 
@@ -119,11 +119,34 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadableRecipe:
+    """What is stored of a recipe that this version of Strop cannot read. Its job can be shown, ended and cancelled all the same."""
+
+    stored: dict[str, Any]
+    reason: str
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        said = self.stored.get("metadata")
+        return {key: value for key, value in said.items() if isinstance(value, str)} if isinstance(said, dict) else {}
+
+    @property
+    def steps(self) -> int:
+        said = self.stored.get("steps")
+        return said if isinstance(said, int) else 0
+
+    def public(self) -> dict[str, Any]:
+        """As it is stored, without what callers never see or what may be long, and with the reason under `unreadable`."""
+        hidden = {"base", "reward_model", "parent_id", "replay", "prompts"}
+        return {key: value for key, value in self.stored.items() if key not in hidden} | {"unreadable": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     id: JobId
     tenant: TenantId
     state: State
-    recipe: Recipe
+    posted: Recipe | UnreadableRecipe
     created_at: datetime
     updated_at: datetime
     fence: Fence
@@ -146,6 +169,13 @@ class Job:
     """What this job's own certificates found, the newest first, at most CERTIFICATES_SHOWN."""
     failures: int = 0
     """Counted attempts that ended badly since the submit or the last retry; hand-backs and pauses are not among them."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """Raises Damaged where what is stored cannot be read."""
+        if isinstance(self.posted, UnreadableRecipe):
+            raise Damaged(self.posted.reason)
+        return self.posted
 
 
 PER_STEP = frozenset({"job.step", "job.validation", "job.samples", "job.checkpoint", "job.log"})

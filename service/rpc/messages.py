@@ -68,11 +68,16 @@ def state_of(number: int) -> str:
 
 
 def _said(shape: BaseModel) -> dict[str, Any]:
-    """What the REST face would send; its `object` says what a message's type says here."""
+    """What the REST face would send; its `object` says what a message's type says here. Of a recipe that cannot be read only the
+    base model's name is sure to fit the message."""
     value = shape.model_dump(mode="json", by_alias=True)
     value.pop("object", None)
     if isinstance(shape, shapes.Job):
         value["state"] = STATE_NAME.format(shape.state.name)
+        if "unreadable" in shape.recipe:
+            value["recipe"] = {
+                name: said for name in ("base_model",) if isinstance(said := shape.recipe.get(name), str)
+            }
     return value
 
 

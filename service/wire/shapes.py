@@ -114,7 +114,7 @@ class Job(BaseModel):
             parent_id=job.parent,
             state=job.state,
             created_at=job.created_at,
-            recipe=job.recipe.public(),
+            recipe=job.posted.public(),
             adapter=job.adapter,
             error=Error(code=job.error.code, message=job.error.message) if job.error else None,
             stop_reason=job.stop_reason,
@@ -122,7 +122,7 @@ class Job(BaseModel):
             certificates=[Certificate.of(each) for each in job.certificates],
             progress=Progress(
                 step=done.step,
-                steps=done.steps or job.recipe.steps,
+                steps=done.steps or job.posted.steps,
                 reward=done.reward,
                 training_nfe=done.training_nfe,
                 training_fe=done.training_fe,

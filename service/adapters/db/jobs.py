@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from sqlalchemy import Column, Connection, Row, Select, and_, func, literal, select, tuple_
 
 from service.adapters.db.tables import attempts, jobs
-from service.domain.errors import Damaged, FenceLost
+from service.domain.errors import FenceLost
 from service.domain.ids import Fence, JobId, TenantId
 from service.domain.jobs import (
     CERTIFICATES_SHOWN,
@@ -19,6 +19,7 @@ from service.domain.jobs import (
     Kind,
     Progress,
     State,
+    UnreadableRecipe,
 )
 from service.domain.pages import Position
 from service.domain.ports import Held
@@ -97,15 +98,12 @@ class JobRows:
 
 
 def _job(row: Row[Any], tried: Iterable[Attempt], certificates: Iterable[Certificate]) -> Job:
-    try:
-        recipe = Recipe.model_validate(row.recipe)
-    except ValidationError as error:
-        raise Damaged(f"the stored recipe of {row.id} cannot be read by this version of Strop") from error
+    posted = _recipe(row)
     return Job(
         id=JobId(row.id),
         tenant=TenantId(row.tenant_id),
         state=State(row.state),
-        recipe=recipe,
+        posted=posted,
         created_at=row.created_at,
         updated_at=row.updated_at,
         fence=Fence(row.fence),
@@ -115,7 +113,7 @@ def _job(row: Row[Any], tried: Iterable[Attempt], certificates: Iterable[Certifi
         adapter=f"{row.adapter_name}@{row.adapter_version}" if row.adapter_version else None,
         error=JobError(row.error_code, row.error_message) if row.error_code else None,
         attempts=tuple(tried),
-        metadata=recipe.metadata,
+        metadata=posted.metadata,
         event_count=row.event_count,
         version=row.version,
         kind=Kind(row.kind),
@@ -125,6 +123,20 @@ def _job(row: Row[Any], tried: Iterable[Attempt], certificates: Iterable[Certifi
         certificates=tuple(certificates),
         failures=row.failures,
     )
+
+
+def _recipe(row: Row[Any]) -> Recipe | UnreadableRecipe:
+    """One that cannot be read spoils neither the page that it stands on nor the end of its job."""
+    try:
+        return Recipe.model_validate(row.recipe)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "it"
+        reason = (
+            f"the stored recipe of {row.id} cannot be read by this version of Strop ({place}: {first['msg']}): "
+            "bring every process to the newest version, or post the job anew"
+        )
+        return UnreadableRecipe(row.recipe if isinstance(row.recipe, dict) else {}, reason)
 
 
 def _certificate(row: Row[Any]) -> Certificate:

@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from strop.v1 import jobs_pb2
 
 from service.domain.artifacts import Kind
 from service.domain.errors import Conflict, Damaged, FenceLost, InvalidTransition
 from service.domain.ids import Fence
 from service.domain.jobs import OWNED, Job, JobError, Progress, State
 from service.domain.principals import LOCAL
-from tests.service.world import World, run_at_once
+from service.rpc.messages import fill
+from service.wire import shapes
+from tests.service.world import World, request, run_at_once
 
 WRITES: dict[str, Callable[[World, Job], Any]] = {
     "heartbeat": lambda world, job: world.attempts.heartbeat(job.id, job.fence),
@@ -276,3 +279,39 @@ def test_an_attempt_says_the_device_that_its_child_found(world: World) -> None:
     job = world.run()
     world.attempts.ready(job.id, job.fence, 0, "cpu")
     assert [attempt.device for attempt in world.get(job).attempts] == ["cpu"]
+
+
+class TestARecipeThatCannotBeRead:
+    """Another release wrote it, or an accident: its job ends with the reason, and is shown, listed and cancelled as others are."""
+
+    def broken(self, world: World) -> Job:
+        job = world.post(metadata={"mine": "yes"})
+        clause = "jsonb_set(recipe::jsonb, '{steps}', '\"many\"')::json"
+        if not world.on_postgresql:
+            clause = "json_set(recipe, '$.steps', 'many')"
+        world.sql(f"UPDATE jobs SET recipe = {clause} WHERE id = :id", id=job.id)
+        return job
+
+    def test_ends_its_job_at_the_claim_and_the_next_is_taken(self, world: World) -> None:
+        broken, whole = self.broken(world), world.post()
+        world.claim_of(whole)
+        job = world.get(broken)
+        assert (job.state, len(job.attempts), job.attempts[0].cause) == (State.FAILED, 1, "damaged")
+        assert job.error is not None
+        assert "steps: Input should be a valid integer" in job.error.message
+
+    def test_is_listed_beside_the_others(self, world: World) -> None:
+        broken, whole = self.broken(world), world.post()
+        assert [job.id for job in world.jobs.list(LOCAL).items] == [whole.id, broken.id]
+        shown = shapes.Job.of(world.get(broken))
+        assert (shown.metadata, shown.recipe["base_model"], shown.progress.steps) == ({"mine": "yes"}, "shapes", 60)
+        assert "cannot be read by this version" in shown.recipe["unreadable"]
+        assert "base" not in shown.recipe, "no source paths"
+        assert fill(jobs_pb2.Job(), shown).recipe.base_model == "shapes"
+
+    def test_is_no_reason_not_to_cancel(self, world: World) -> None:
+        assert world.jobs.cancel(LOCAL, self.broken(world).id).state is State.CANCELLED
+
+    def test_is_told_to_whoever_needs_it(self, world: World) -> None:
+        with pytest.raises(Damaged, match="bring every process to the newest version"):
+            world.jobs.clone(LOCAL, self.broken(world).id, {}, lambda body: request())
