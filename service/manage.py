@@ -5,6 +5,7 @@ steward   run the loops that no request asked for, until SIGTERM
 up        start the embedded stack and leave it running until Ctrl-C or SIGTERM
 keygen    make the steward's signing key
 remeasure ask again for receipts that were given up
+adopt     make the store this database's, so that the steward sweeps it, whatever database it was of
 digest    print what pins a model's folder in the catalogue
 openapi   write docs/openapi.json anew; with --check only say whether it is fresh
 states    write docs/jobs-states.md anew; with --check only say whether it is fresh
@@ -29,6 +30,7 @@ from service.domain.errors import StropError
 from service.domain.ports import Store
 from service.domain.principals import LOCAL_TENANT
 from service.operations.attempts import Attempts
+from service.operations.belonging import Belonging
 from service.operations.retention import DAY, Keep
 from service.operations.signing import Signing
 from service.operations.steward import RECEIPT_SECONDS, chores, keep_house, pulse_of, receipt_chores
@@ -135,6 +137,15 @@ def remeasure_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("adapter", metavar="NAME[@VERSION]", nargs="?", help="only of this one; default: of all")
 
 
+def adopt(arguments: argparse.Namespace) -> int:
+    chosen = settings.load()
+    database = db.connect(chosen.database_url)
+    store = storage.make(chosen.store_url, chosen.s3_endpoint_url, chosen.s3_public_url)
+    print(f"strop: {chosen.store_url} is this database's now: installation {Belonging(database, store).adopt().id}")
+    database.close()
+    return 0
+
+
 def up(arguments: argparse.Namespace) -> int:
     from service.embedded import stack  # its supervisor is in no image
 
@@ -187,6 +198,7 @@ VERBS: dict[str, Verb] = {
     "up": Verb("start the embedded stack", up),
     "keygen": Verb("make the steward's signing key", keygen, keygen_arguments),
     "remeasure": Verb("ask again for receipts that were given up", remeasure, remeasure_arguments),
+    "adopt": Verb("make the store this database's", adopt),
     "digest": Verb("print what pins a model's folder in the catalogue", digest, digest_arguments),
     "openapi": Verb("write docs/openapi.json anew, or check it", openapi, check_argument),
     "states": Verb("write docs/jobs-states.md anew, or check it", states, check_argument),

@@ -72,6 +72,14 @@ class Asked:
         return f"{self.name}@{self.version}"
 
 
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A database and its store: who they are, and when, by the database's clock, a sweep last saw the two together."""
+
+    id: str
+    seen_at: datetime
+
+
 class JobReader(Protocol):
     def get(self, tenant: TenantId, job: JobId) -> Job | None: ...
 
@@ -239,6 +247,9 @@ class IdempotencyWriter(IdempotencyReader, Protocol):
 
 
 class UpkeepReader(Protocol):
+    def installation(self) -> Installation | None:
+        """The mark that is on the store too; None before the first sweep."""
+
     def named(self, keys: Collection[str]) -> set[str]:
         """Those of the keys in the store that a row names."""
 
@@ -250,6 +261,9 @@ class UpkeepReader(Protocol):
 
 
 class UpkeepWriter(UpkeepReader, Protocol):
+    def see(self, *, anew: bool) -> Installation:
+        """Write that the store is seen now; the first time, and where `anew`, under a new id."""
+
     def expire_checkpoints(self, keep_seconds: float, jobs_at_most: int) -> list[Artifact]:
         """Delete the rows of checkpoints of jobs that ended so long ago and have no certificate to run; returns them."""
 

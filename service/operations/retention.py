@@ -1,6 +1,7 @@
 """What is kept how long. The steward removes checkpoints of jobs that ended long ago, what those jobs said of each step, and
 stored objects that no row names. Nothing that a row names is ever deleted: rows go first, in one transaction, then the objects.
-What a crash leaves between the two is an orphan, which a later round removes.
+What a crash leaves between the two is an orphan, which a later round removes. Nothing is an orphan in a store that is another
+database's (belonging.py), and nothing of a job that has no row: jobs' rows are never deleted.
 
 Each call does a portion, so that no chore keeps the others waiting for long; it returns how many things are gone.
 """
@@ -16,12 +17,12 @@ from time import monotonic
 from service.domain.ids import Fence, JobId
 from service.domain.ports import Clock, Database, ReadUnit, Store
 from service.operations import stowing
+from service.operations.belonging import PREFIXES, Belonging
 
 DAY = 24 * 3600.0
 PORTION_JOBS = 20
 PORTION_KEYS = 1000
 TURN_SECONDS = 5.0
-PREFIXES = ("jobs/", "files/")
 
 log = logging.getLogger(__name__)
 _OF_JOB = re.compile(r"jobs/(job_[0-9a-z]{26})/([1-9][0-9]{0,8})/[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -71,13 +72,16 @@ class Sweep:
 
     def __init__(self, database: Database, store: Store, keep: Keep, clock: Clock) -> None:
         self._database, self._store, self._keep, self._clock = database, store, keep, clock
+        self._belonging = Belonging(database, store)
         self._ahead: Iterator[str] | None = None
+        self._strange = self._told = 0
 
     def turn(self, seconds: float = TURN_SECONDS) -> int:
-        """Remove orphans for a while; at the end of the store also what half-done writes left there."""
+        """Remove orphans for a while; at the end of the store also what half-done writes left there. Raises ForeignStore."""
         until, gone = monotonic() + seconds, 0
+        self._belonging.check()
         if self._ahead is None:
-            self._ahead = self._old_keys()
+            self._ahead, self._strange = self._old_keys(), 0
         while monotonic() < until:
             try:
                 portion = list(islice(self._ahead, PORTION_KEYS))
@@ -86,6 +90,7 @@ class Sweep:
                 raise
             if not portion:
                 self._ahead = None
+                self._tell()
                 return gone + self._store.forget_half_done(self._clock() - timedelta(seconds=self._keep.uploads))
             gone += self._remove(portion)
         return gone
@@ -99,14 +104,33 @@ class Sweep:
 
     def _remove(self, keys: Sequence[str]) -> int:
         with self._database.read() as unit:
-            lost = orphans(unit, keys)
-        for key in lost:
+            found = sort_out(unit, keys)
+        for key in found.lost:
             self._store.delete(key)
             log.info("%s: no row names it", key)
-        return len(lost)
+        self._strange += len(found.strange)
+        return len(found.lost)
+
+    def _tell(self) -> None:
+        """Once for each number, not at each round."""
+        if self._strange and self._strange != self._told:
+            log.warning(
+                "%d objects under jobs/ are of jobs that this database does not know, and are kept: another database names "
+                "them, or one that was lost. When you are sure that nobody wants them, delete those jobs' folders by hand",
+                self._strange,
+            )
+        self._told = self._strange
 
 
-def orphans(unit: ReadUnit, keys: Sequence[str]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """Old keys that may go: `lost`. `strange` ones stay: of a job that the database does not know."""
+
+    lost: list[str]
+    strange: list[str]
+
+
+def sort_out(unit: ReadUnit, keys: Sequence[str]) -> Sorted:
     """Those among old keys that no row names and, by the database, never will.
 
     A row is written by the attempt of the key's own fence, while it owns its job: once that is over, it cannot come. A fence
@@ -124,8 +148,9 @@ def orphans(unit: ReadUnit, keys: Sequence[str]) -> list[str]:
             return _OF_NOBODY.fullmatch(key) is not None
         job, fence = of_job[key]
         if job not in fences:
-            return True
+            return False
         reached, owned = fences[job]
         return fence < reached or (fence == reached and not owned)
 
-    return [key for key in keys if is_lost(key)]
+    strange = [key for key, (job, _) in of_job.items() if job not in fences]
+    return Sorted([key for key in keys if is_lost(key)], strange)

@@ -104,6 +104,16 @@ def test_remeasure_wants_a_name(
     assert main(["remeasure", "red@stable"]) == 2
 
 
+def test_adopt_makes_the_store_this_databases(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STROP_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("STROP_STORE_URL", f"file://{tmp_path}/store")
+    assert main(["adopt"]) == 0
+    assert "is this database's now" in capsys.readouterr().out
+    assert (tmp_path / "store" / "installation.json").is_file()
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 class TestReceiptsBeside:
     def threads(self) -> list[threading.Thread]:

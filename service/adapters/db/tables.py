@@ -263,3 +263,12 @@ idempotency = Table(
     Column("expires_at", Moment, nullable=False),
 )
 Index("ix_idempotency_expires_at", idempotency.c.expires_at)
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("id", String(32), nullable=False),
+    Column("seen_at", Moment, nullable=False),
+)
+"""One row, of the operator's tenant: the mark that this database's store carries too."""

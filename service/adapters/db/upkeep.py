@@ -1,21 +1,31 @@
 """What the steward asks: what is old enough to go, and which stored objects no row names. Small portions, by indexes only."""
 
+import secrets
 from collections.abc import Collection
 
 from sqlalchemy import Connection, delete, exists, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from service.adapters.db.artifacts import read_artifact
-from service.adapters.db.tables import artifacts, events, files, jobs
-from service.adapters.db.types import Later
+from service.adapters.db.tables import artifacts, events, files, installation, jobs
+from service.adapters.db.types import Later, Now
 from service.domain.artifacts import Artifact, Kind
 from service.domain.ids import Fence, JobId
 from service.domain.jobs import OWNED, PER_STEP, TERMINAL
 from service.domain.jobs import Kind as JobKind
+from service.domain.ports import Installation
+from service.domain.principals import LOCAL_TENANT
+
+_OURS = installation.c.tenant_id == LOCAL_TENANT
 
 
 class UpkeepRows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    def installation(self) -> Installation | None:
+        row = self._connection.execute(select(installation).where(_OURS)).one_or_none()
+        return Installation(row.id, row.seen_at) if row else None
 
     def named(self, keys: Collection[str]) -> set[str]:
         found: set[str] = set()
@@ -35,6 +45,14 @@ class UpkeepRows:
 
 
 class UpkeepWrites(UpkeepRows):
+    def see(self, *, anew: bool) -> Installation:
+        make = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
+        first = make(installation).values(tenant_id=LOCAL_TENANT, id=secrets.token_hex(8), seen_at=Now())
+        changed = {"seen_at": Now()} | ({"id": first.excluded.id} if anew else {})
+        seen = first.on_conflict_do_update(index_elements=[installation.c.tenant_id], set_=changed)
+        row = self._connection.execute(seen.returning(installation.c.id, installation.c.seen_at)).one()
+        return Installation(row.id, row.seen_at)
+
     def expire_checkpoints(self, keep_seconds: float, jobs_at_most: int) -> list[Artifact]:
         """The locks keep out a retry and, by their foreign key, new certificates until the commit."""
         certificate = jobs.alias("certificate")

@@ -19,6 +19,7 @@ from service.domain.jobs import PER_STEP, Job, JobError, State
 from service.domain.ports import Store
 from service.domain.principals import LOCAL
 from service.domain.recipes import CertificateRequest
+from service.operations.belonging import Belonging
 from service.operations.retention import DAY, Keep, Sweep, expire_checkpoints, for_a_while, trim_events
 from tests.service.operations.life import all_rows, empty
 from tests.service.world import EVERYTHING, World
@@ -70,6 +71,11 @@ class Old(World):
     def sweep(self, days: float) -> int:
         return Sweep(self.database, self.store, KEEP, self.later(days)).turn(60)
 
+    def taken(self) -> "Old":
+        """Its store is marked as its own, as it is from an installation's first sweep on."""
+        Belonging(self.database, self.store).adopt()
+        return self
+
     def put(self, key: str, content: bytes = b"lost") -> str:
         self.store.put_file(key, self.file(content))
         return key
@@ -91,7 +97,7 @@ class Old(World):
 @pytest.fixture
 def old(database: SqlDatabase, store: Store, catalogue: Catalogue, tmp_path: Any) -> Old:
     """On both databases and both stores."""
-    return Old(database, store, catalogue, tmp_path)
+    return Old(database, store, catalogue, tmp_path).taken()
 
 
 class TestCheckpoints:
@@ -197,7 +203,6 @@ class TestOrphans:
         lost = {
             old.put(f"jobs/{ended.id}/1/x.bin"),
             old.put(f"jobs/{requeued.id}/1/x.bin"),
-            old.put(f"jobs/{new_job_id()}/1/x.bin"),
             old.put(f"files/{new_file_id()}"),
         }
         assert old.sweep(days=1.9) == 0
@@ -219,6 +224,16 @@ class TestOrphans:
         job = old.run()
         old.put(f"jobs/{job.id}/2/x.bin")
         assert old.sweep(days=1000) == 0
+
+    def test_of_a_job_that_the_database_does_not_know_stay_and_are_told_once(
+        self, old: Old, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """No job's row is ever deleted: another database has it, or one that may come back."""
+        keys = [old.put(f"jobs/{new_job_id()}/1/x.bin") for _ in range(2)]
+        sweep = Sweep(old.database, old.store, KEEP, old.later(1000))
+        assert [sweep.turn(60), sweep.turn(60)] == [0, 0]
+        assert [old.store.head(key) for key in keys] == [4, 4]
+        assert [each.getMessage()[:22] for each in caplog.records] == ["2 objects under jobs/ "]
 
     @pytest.mark.parametrize("key", ["other/x", "jobs/x", "jobs/job_1/1/x", "files/x/y", "job/x", "jobs.txt"])
     def test_what_is_not_ours_stays(self, old: Old, key: str) -> None:
@@ -268,6 +283,7 @@ CHORES = ("expire", "trim", "sweep", "crash", "age")
 )
 def check_any_order(old: Old, lives: list[tuple[str, int]], chores: list[tuple[str, int]]) -> None:
     empty(old)
+    old.taken()
     jobs = [_live(old, how, days) for how, days in lives]
     for job in jobs:
         old.put(f"jobs/{job.id}/{max(job.fence, 1)}/orphan.bin")
