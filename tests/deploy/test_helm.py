@@ -11,9 +11,15 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from service.domain.files import MAX_FILE_BYTES
+from service.rest.face import MULTIPART
+from service.rpc.face import GRACE_SECONDS
 from service.settings import Settings
 
-CHART = Path(__file__).resolve().parents[2] / "helm" / "strop"
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "helm" / "strop"
+DOCKERFILE = ROOT / "Dockerfile"
+BODY = "nginx.ingress.kubernetes.io/proxy-body-size"
 VALUES = Path(__file__).parent / "values"
 SETS = sorted(path.stem for path in VALUES.glob("*.yaml"))
 KUBERNETES = ("1.25.0", "1.31.0", "1.37.0")
@@ -23,6 +29,13 @@ GIVEN = {
     "broker.url": "redis://:word-of-broker@redis/0",
     "store.url": "s3://strop",
 }
+
+THE_CHARTS = {
+    "state_dir", "database_url", "broker_url", "store_url", "s3_endpoint_url", "s3_public_url", "catalogue",
+    "api_key", "link_key", "host", "port", "gateway_url", "grpc_port", "grpc_url", "inference_port", "inference_url",
+    "worker_name", "worker_labels", "worker_health_port", "steward_health_port", "scratch_dir", "cache_dir", "signing_key_file",
+}  # fmt: skip
+"""Settings that have values of their own, or that pods are given by their templates or extraEnv."""
 
 Manifest = dict[str, Any]
 
@@ -105,9 +118,14 @@ class TestEnvironment:
             names = {variable["name"] for variable in environment(pod) if variable["name"].startswith("STROP_")}
             assert names <= known, part
 
-    def test_settings_that_values_may_name_are_settings(self) -> None:
+    def test_values_may_name_every_setting_that_the_chart_does_not_set_itself(self) -> None:
         schema = yaml.safe_load((CHART / "values.schema.json").read_text())
-        assert set(schema["properties"]["settings"]["properties"]) <= set(Settings.model_fields)
+        assert set(schema["properties"]["settings"]["properties"]) == set(Settings.model_fields) - THE_CHARTS
+
+    def test_what_values_name_is_told_to_every_process(self) -> None:
+        for part, pod in pods(rendered("full")):
+            told = {variable["name"]: variable.get("value") for variable in environment(pod)}
+            assert (told["STROP_KEEP_CHECKPOINTS_DAYS"], told["STROP_RECEIPTS"]) == ("0.5", "false"), part
 
     def test_no_variable_is_said_twice(self, manifests: list[Manifest]) -> None:
         for part, pod in pods(manifests):
@@ -143,6 +161,7 @@ class TestEnvironment:
             variable["name"]: variable.get("value") for variable in environment(dict(pods(rendered("full")))["gateway"])
         }
         assert told["STROP_GRPC_URL"] == "https://grpc.example.com"
+        assert told["STROP_GATEWAY_URL"] == "https://strop.example.com"
 
 
 class TestSecrets:
@@ -184,6 +203,14 @@ class TestPods:
         assert patience["worker"] >= 40
         assert patience["inference"] >= 5 + 5 + 90 + 10  # its preStop, its draining, uvicorn's patience, the engine's
 
+    def test_the_gateway_has_time_to_send_what_it_began(self, manifests: list[Manifest]) -> None:
+        (patience,) = re.findall(r"--timeout-graceful-shutdown (\d+) service.app", DOCKERFILE.read_text())
+        gateway = dict(pods(manifests))["gateway"]
+        command, seconds = gateway["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+        assert command == "sleep"
+        grace = gateway.get("terminationGracePeriodSeconds", 30)
+        assert int(seconds) + int(patience) + GRACE_SECONDS < grace
+
     def test_gpus_are_limits_of_worker_and_inference(self) -> None:
         bound = {part: pod["containers"][0]["resources"]["limits"] for part, pod in pods(rendered("gpu"))}
         assert {part for part, limits in bound.items() if limits.get("nvidia.com/gpu")} == {"worker", "inference"}
@@ -195,6 +222,50 @@ class TestPods:
     def test_migrations_run_before_install_and_upgrade(self, manifests: list[Manifest]) -> None:
         (job,) = (manifest for manifest in manifests if manifest["kind"] == "Job")
         assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+
+    def test_migrations_run_where_their_values_say(self) -> None:
+        migrate = dict(pods(rendered("full")))["migrate"]
+        assert migrate["serviceAccountName"] == "migrations"
+        assert migrate["nodeSelector"] == {"pool": "control"} and migrate["tolerations"][0]["key"] == "control"
+        assert migrate["affinity"]["podAntiAffinity"], "the gateway's, where they say nothing"
+        assert {"name": "PGSSLMODE", "value": "require"} in environment(migrate)
+        (job,) = (manifest for manifest in rendered("full") if manifest["kind"] == "Job")
+        assert job["spec"]["template"]["metadata"]["annotations"] == {"sidecar.istio.io/inject": "false"}
+
+    def test_migrations_run_where_the_gateway_does_unless_told_otherwise(self) -> None:
+        found = dict(pods(rendered("placed")))
+        for where in ("nodeSelector", "tolerations"):
+            assert found["migrate"][where] == found["gateway"][where]
+        assert "serviceAccountName" not in found["migrate"], "the chart's is not there before the install"
+
+
+class TestNotes:
+    def test_of_an_address_without_grpc_and_pictures_it_says_that_nobody_is_told(self) -> None:
+        assert "ingress.grpc.host" not in notes() and "ingress.inference.host" not in notes()
+        alone = notes("--set", "ingress.gateway.host=strop.example.com")
+        assert "ingress.grpc.host" in alone and "ingress.inference.host" in alone
+        told = notes("--values", str(VALUES / "full.yaml"))
+        assert "ingress.grpc.host" not in told and "ingress.inference.host" not in told
+
+    def test_the_docs_example_leaves_no_face_out(self, tmp_path: Path) -> None:
+        (example,) = re.findall(r"```yaml\n(# mine.yaml\n.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL)
+        (tmp_path / "mine.yaml").write_text(example)
+        made = helm("template", "demo", str(CHART), "--values", str(tmp_path / "mine.yaml"))
+        assert made.returncode == 0, made.stderr
+        found = [manifest for manifest in yaml.safe_load_all(made.stdout) if manifest]
+        told = {each["name"]: each.get("value") for each in environment(dict(pods(found))["gateway"])}
+        hosts = {f"https://{each['spec']['rules'][0]['host']}" for each in found if each["kind"] == "Ingress"}
+        assert {told[f"STROP_{face}_URL"] for face in ("GATEWAY", "GRPC", "INFERENCE")} == hosts
+        bodies = [each["metadata"]["annotations"].get(BODY) for each in found if each["kind"] == "Ingress"]
+        assert f"{(MAX_FILE_BYTES + MULTIPART) // 2**20 + 1}m" in bodies
+
+
+def notes(*words: str) -> str:
+    """What an install would say; nothing is asked of a cluster."""
+    given = [word for name, value in GIVEN.items() for word in ("--set", f"{name}={value}")]
+    made = helm("install", "demo", str(CHART), "--dry-run=client", *given, *words)
+    assert made.returncode == 0, made.stderr
+    return made.stdout.split("NOTES:")[1]
 
 
 class TestRefusals:

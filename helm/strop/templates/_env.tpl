@@ -1,5 +1,5 @@
 {{/*
-The environment of a container: (dict "root" $ "part" "worker" "secrets" (list "database-url" …)).
+The environment of a container: (dict "root" $ "part" "worker" "secrets" (list "database-url" …)); "extraEnv": in place of the part's.
 Each process is given the credentials that it uses and no others.
 */}}
 {{- define "strop.env" -}}
@@ -34,7 +34,7 @@ Each process is given the credentials that it uses and no others.
 {{- range $name, $value := .root.Values.settings }}
 - {name: STROP_{{ upper $name }}, value: {{ $value | toString | quote }}}
 {{- end }}
-{{- with (index .root.Values .part).extraEnv }}
+{{- with .extraEnv | default (index .root.Values .part).extraEnv }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}

@@ -73,8 +73,13 @@ imagePullSecrets:
 {{- with $ours.runtimeClassName }}
 runtimeClassName: {{ . }}
 {{- end }}
+{{- include "strop.where" $ours }}
+{{- end }}
+
+{{/* Of a part's values: where its pods may run. */}}
+{{- define "strop.where" -}}
 {{- range $where := list "nodeSelector" "tolerations" "affinity" }}
-{{- with index $ours $where }}
+{{- with index $ $where }}
 {{ $where }}: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
