@@ -67,7 +67,7 @@ class Diffusion:
         return t
 
     def renoise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        return self.scheduler.add_noise(clean, noise, t)
+        return self.scheduler.add_noise(clean.float(), noise.float(), t)
 
     def target(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return self.scheduler.get_velocity(clean, noise, t) if self.predicts_v else noise

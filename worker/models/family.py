@@ -108,7 +108,7 @@ class Family(Protocol):
         """The prediction [B, *latent_shape] in `dtype`; with classifier-free guidance a row above 1 costs two forwards."""
 
     def renoise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """Forward process q(x_t | x_0), computed in the dtype of `clean`; t [B]."""
+        """Forward process q(x_t | x_0), in fp32 whatever the dtypes are; t [B]."""
 
     def target(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """What a perfect denoiser would predict at `renoise(clean, noise, t)`."""

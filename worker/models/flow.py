@@ -77,8 +77,9 @@ class Flow:
         return self._times[t]
 
     def renoise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        sigma = (self.times(t) / self.train_timesteps).to(clean.dtype).view(-1, 1, 1, 1)
-        return (1 - sigma) * clean + sigma * noise
+        """fp32: bf16 would round σ to 8 bits, and the network is told the exact time."""
+        sigma = (self.times(t) / self.train_timesteps).float().view(-1, 1, 1, 1)
+        return (1 - sigma) * clean.float() + sigma * noise.float()
 
     def target(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return noise - clean

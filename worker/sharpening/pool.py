@@ -75,8 +75,11 @@ def drawn(  # noqa: PLR0917 — an update's parts, in their order
         )
     kept = keep(found.scores, found.seeds)
     tensors = dict(memory.tensors)
+    clean = found.clean.cpu().to(
+        torch.promote_types(found.clean.dtype, torch.float32)
+    )  # a flow's are its network's type
     for row, place in enumerate(missing):
-        tensors[f"pool/{prompts[place]}"] = found.clean[row].cpu()[kept[row]]  # a copy: the others are let go
+        tensors[f"pool/{prompts[place]}"] = clean[row][kept[row]]  # a copy: the others are let go
         tensors[f"pool-rewards/{prompts[place]}"] = found.rewards[row]
     return replace(memory, tensors=tensors)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from service.domain.errors import JobFailure
@@ -135,7 +136,7 @@ def digest(header: str, tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         sha256.update(f"{name}/{value.dtype}/{tuple(value.shape)}".encode())
-        sha256.update(value.numpy().tobytes())
+        sha256.update(value.flatten().view(torch.uint8).numpy().tobytes())  # numpy has no bf16
     return sha256.hexdigest()
 
 

@@ -1,5 +1,6 @@
 """A checkpoint comes back as it was, or not at all."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -35,6 +36,21 @@ class TestUnpack:
         progress, tensors = unpack(DATA)
         assert same(progress)
         assert all(torch.equal(tensors[name], value) for name, value in TENSORS.items())
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.bool])
+    def test_a_memory_of_any_type_comes_back(self, dtype: torch.dtype) -> None:
+        """bf16, which numpy has not, among them; whole tensors, single numbers and empty ones."""
+        kept = {str(shape): torch.ones(shape, dtype=dtype) for shape in ((2, 3), (), (0, 4))}
+        memory = unpack(pack(replace(PROGRESS, memory=Memory(Beta(), kept)), TENSORS))[0].memory.tensors
+        assert all(memory[name].dtype == dtype and torch.equal(memory[name], value) for name, value in kept.items())
+
+    def test_a_digest_is_of_the_bytes_that_numpy_gives(self) -> None:
+        """What every stored checkpoint's digest was made of."""
+        expected = hashlib.sha256(b"header")
+        for name, value in sorted(TENSORS.items()):
+            expected.update(f"{name}/torch.float32/{tuple(value.shape)}".encode())
+            expected.update(value.numpy().tobytes())
+        assert checkpoint.digest("header", TENSORS) == expected.hexdigest()
 
     def test_pack_is_a_function(self) -> None:
         assert pack(PROGRESS, dict(reversed(TENSORS.items()))) == DATA

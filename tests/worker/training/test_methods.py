@@ -100,6 +100,24 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     return folder
 
 
+class TestResumeOfFlows:
+    @pytest.mark.parametrize("kind", ["sd3", "flux-dev"])
+    @pytest.mark.parametrize("name", ["diffusion-dpo", "sft", "sharpening-sft"])
+    def test_what_bf16_drew_is_remembered_in_fp32(self, name: str, kind: str, folder_of: Callable[[str], Path]) -> None:
+        """A flow's walk ends in the prediction's type; the pools go into checkpoints, and come back as they were."""
+
+        def run(resume: bytes | None = None) -> list[Event]:
+            family = load(kind.split("-", maxsplit=1)[0], folder_of(kind), device="cpu", resolution=64, dtype="bf16")
+            return list(train(family, bright, whole, PROMPTS, resume=resume))
+
+        job = recipe(name, steps=2, samples=NEVER, checkpoint_every=1)
+        whole = job.model_copy(update={"lora": job.lora.model_copy(update={"targets": ("attention",)})})
+        first, last = (event.data for event in of(Checkpointed, run()))
+        remembered = unpack(first)[0].memory.tensors
+        assert {value.dtype for key, value in remembered.items() if key.startswith("pool/")} == {torch.float32}
+        assert of(Checkpointed, run(first))[-1].data == last
+
+
 class TestMicroBatch:
     @every_method
     @pytest.mark.parametrize(("guidance", "rows"), [(1.0, 1), (2.0, 2)])
