@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from service.adapters import db, storage
 from service.adapters.db import SqlDatabase
@@ -16,6 +17,8 @@ from service.domain.ports import Store
 from tests.servers import postgresql, seaweed, valkey
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+settings.register_profile("strop", deadline=None)  # of a machine's pace nothing is claimed
+settings.load_profile("strop")
 
 
 @pytest.fixture(scope="session")

@@ -143,14 +143,14 @@ class TestAJob:
     def test_whose_worker_is_killed_ends_with_the_same_bits(self, fleet: Fleet) -> None:
         """Killed after a checkpoint: another worker reaps, resumes, and makes the adapter that an undisturbed job makes."""
         longer = JOB | {"steps": 6, "samples": {"every": 0}, "reward": {"type": "jpeg-compressibility"}}
-        first = fleet.worker(REAL)
+        first = fleet.worker(REAL, lease_seconds=6)  # two seconds may pass unheard while a child imports torch
         undisturbed = fleet.submit(**longer)
-        fleet.reaches(undisturbed, State.SUCCEEDED, 60)
+        fleet.reaches(undisturbed, State.SUCCEEDED, 180)
         disturbed = fleet.submit(**longer)
-        eventually(lambda: fleet.artifacts(disturbed, Kind.CHECKPOINT), 60)
+        eventually(lambda: fleet.artifacts(disturbed, Kind.CHECKPOINT), 180)
         first.kill()
-        fleet.worker(REAL)
-        done = fleet.reaches(disturbed, State.SUCCEEDED, 60)
+        fleet.worker(REAL, lease_seconds=6)
+        done = fleet.reaches(disturbed, State.SUCCEEDED, 180)
         assert [attempt.cause for attempt in done.attempts] == ["lease_lost", "succeeded"]
         assert fleet.events(disturbed, "job.resumed")[0].data["step"] >= 1
         assert self.adapter(fleet, disturbed) == self.adapter(fleet, undisturbed)

@@ -153,7 +153,7 @@ class Site:
     def steward(self) -> Program:
         return self._program("steward", (sys.executable, "-m", "service.manage", "steward"), self.environment())
 
-    def gateway(self, port: int | None = None, *, build: str | None = None, seconds: float = 30) -> "Gateway":
+    def gateway(self, port: int | None = None, *, build: str | None = None, seconds: float = 120) -> "Gateway":
         """Ready when this returns."""
         port = port or free_port()
         environment = self.environment(port=port, grpc_port=0)
@@ -185,7 +185,7 @@ class Site:
         patience = seconds * self._patience
         return eventually(lambda: (found := self.job(job)).state in states and found, patience) or self.job(job)
 
-    def trains(self, job: JobId, step: int = 1, seconds: float = 30) -> Job:
+    def trains(self, job: JobId, step: int = 1, seconds: float = 120) -> Job:
         return eventually(lambda: (found := self.job(job)).progress.step >= step and found, seconds) or self.job(job)
 
     def owner(self, job: JobId) -> Program | None:

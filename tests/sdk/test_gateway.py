@@ -193,7 +193,7 @@ class TestWatch:
     def test_with_a_time_limit_gives_up(self, gateway: Gateway, client: strop.Client) -> None:
         run = gateway.begun(client)
         with pytest.raises(TimeoutError, match="is running"):
-            client.jobs.wait(run.id, timeout=0.5)
+            client.jobs.wait(run.id, timeout=2)
 
 
 class TestFiles:

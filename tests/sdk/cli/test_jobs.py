@@ -144,7 +144,7 @@ class TestWatch:
 
 def test_wait_gives_up_when_told_to(command: Command, client: strop.Client) -> None:
     job = client.jobs.create(**GOOD)
-    said = command("jobs", "wait", job.id, "--timeout", "0.3")
+    said = command("jobs", "wait", job.id, "--timeout", "2")
     assert said.code == 1
     assert "is queued when the time is over" in said.err
 

@@ -27,7 +27,7 @@ def test_what_was_taken_is_finished_and_nothing_new_is_taken(settings: Settings,
     url = f"http://127.0.0.1:{port}"
     process = endpoint(port, log, STROP_DRAIN_SECONDS="600")
     body = {**GOOD, "num_inference_steps": STEPS, "batch_size": 1}  # so that the two have the same bits
-    client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
+    client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=600)
     with process as started, client, ThreadPoolExecutor() as others:
         drawn = others.submit(client.post, GENERATIONS, json=body)
         later = client.post(GENERATIONS, json={**body, "background": True}).json()

@@ -71,11 +71,12 @@ class Bench:
         gate.opened.set()
         closing.join(60)
 
-    def together(self, *draws: Draw) -> list[Ticket]:
-        """All of them submitted before the first call."""
+    def together(self, *draws: Draw, watch: Callable[[list[Ticket]], object] = lambda tickets: None) -> list[Ticket]:
+        """All of them submitted, and `watch` called with their tickets, before the first call."""
         leave = threading.Event()
         held = self.engine.exclusively(entry(), lambda served: leave.wait(60))
         tickets = [self.engine.submit(draw) for draw in draws]
+        watch(tickets)
         leave.set()
         assert held.result(60)
         return tickets
@@ -87,6 +88,23 @@ class Bench:
             return bench.engine.submit(draw).result(60).pictures
         finally:
             bench.engine.close()
+
+
+class Shelf:
+    """Folders of bases: those of `away` come when `arrived` is set, or fail once for each of `failures`."""
+
+    def __init__(self, *away: str) -> None:
+        self.away, self.arrived = away, threading.Event()
+        self.asked: list[str] = []
+        self.failures: list[Exception] = []
+
+    def fetch(self, base: BaseModelEntry) -> Path:
+        self.asked.append(base.name)
+        if base.name in self.away:
+            assert self.arrived.wait(60)
+            if self.failures:
+                raise self.failures.pop()
+        return Path(base.source)
 
 
 @pytest.fixture

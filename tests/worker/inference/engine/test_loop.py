@@ -19,6 +19,7 @@ from worker.inference.engine.requests import (
     LoraFile,
     Partial,
     QueueFull,
+    Ticket,
     Worn,
 )
 from worker.inference.engine.served import Served
@@ -81,9 +82,12 @@ class TestFairness:
 
     def test_who_pins_a_large_size_pays_for_its_padding(self, bench: Bench) -> None:
         alone, other = a_draw("a", tenant="a", batch_size=8, steps=64), a_draw("b", tenant="b", steps=64)
-        tickets = bench.together(alone, other)
         calls = Future[int]()
-        tickets[1].add_done_callback(lambda _: calls.set_result(len(bench.family.calls)))
+
+        def watch(tickets: list[Ticket]) -> None:
+            tickets[1].add_done_callback(lambda _: calls.set_result(len(bench.family.calls)))
+
+        tickets = bench.together(alone, other, watch=watch)
         assert 64 + 8 <= calls.result(60) <= 64 + 10
         assert tickets[0].result(60).nfe == 64
 
@@ -110,11 +114,13 @@ class TestFairness:
     def test_a_base_that_wants_room_gets_it_when_anothers_samples_are_done(self) -> None:
         bench = Bench(loaded_bases=1, waiting=200)
         crowd = [a_draw(f"a{n}", tenant="a", steps=3 + n % 4) for n in range(30)]
-        tickets = bench.together(*crowd, a_draw("b", tenant="b", base="other"))
         done: list[int] = []
-        for number, ticket in enumerate(tickets):
-            ticket.add_done_callback(lambda _, number=number: done.append(number))
-        for ticket in tickets:
+
+        def watch(tickets: list[Ticket]) -> None:
+            for number, ticket in enumerate(tickets):
+                ticket.add_done_callback(lambda _, number=number: done.append(number))
+
+        for ticket in bench.together(*crowd, a_draw("b", tenant="b", base="other"), watch=watch):
             ticket.result(60)
         bench.engine.close()
         assert bench.loaded == ["counting", "other", "counting"]
