@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.visits import JOB, LONG, MINUTES, NewPage, address, cancel, ended, give_key, keep, post
-from tests.browser.watched import OFFLINE
+from tests.browser.watched import INVALID, OFFLINE
 from tests.eventually import eventually
 from tests.stack import Stack
 
@@ -63,6 +63,44 @@ class TestTheList:
         expect(page.locator("#link")).to_contain_text("gateway away · next try in", timeout=20_000)
         page.context.set_offline(False)
         expect(page.locator("#link")).to_have_text("live", timeout=20_000)
+
+    def test_stays_where_more_is_asked_for_while_the_gateway_is_away(self, stack: Stack, new_page: NewPage) -> None:
+        jobs = [post(stack, LONG | {"adapter_name": f"further-{number}"}) for number in range(21)]
+        page, watched = new_page()
+        watched.pardon(OFFLINE)
+        page.goto(address(stack))
+        give_key(page)
+        rows, more = page.locator(".job"), page.get_by_role("button", name="More")
+        expect(rows).to_have_count(20)
+        page.context.set_offline(True)
+        more.click()
+        expect(page.locator("#link")).to_contain_text("gateway away · next try in")
+        expect(rows).to_have_count(20)
+        expect(more).to_be_enabled()
+        page.context.set_offline(False)
+        more.click()
+        expect(rows.filter(has_text="further-0")).to_be_visible()
+        cancel(stack, *jobs)
+
+    def test_that_is_refused_for_good_is_asked_for_no_longer(self, stack: Stack, new_page: NewPage) -> None:
+        jobs = [post(stack, LONG | {"adapter_name": f"refused-{number}"}) for number in range(21)]
+        page, watched = new_page()
+        watched.pardon(INVALID)
+        page.clock.install()
+        page.route(
+            "**/jobs?*cursor=*", lambda asked: asked.continue_(url=f"{stack.gateway.base_url}/jobs?cursor=no-cursor")
+        )
+        page.goto(address(stack))
+        give_key(page)
+        page.get_by_role("button", name="More").click()
+        expect(page.get_by_role("heading", name="This cannot be shown")).to_be_visible()
+        expect(page.locator("#link")).to_have_text("refused")
+        watched.paths()
+        page.clock.fast_forward(30_000)
+        page.evaluate("fetch('/healthz').then((answer) => answer.text())")  # what the wait's end asked for came before it
+        assert watched.paths() == ["/healthz"]
+        expect(page.locator("#link")).to_have_text("refused")
+        cancel(stack, *jobs)
 
     def test_is_asked_once_a_minute_while_nobody_sees_it(self, stack: Stack, new_page: NewPage) -> None:
         page, watched = new_page()

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Page, Request
 
 REFUSED = re.compile(r"Failed to load resource: the server responded with a status of 401")
+INVALID = re.compile(r"Failed to load resource: the server responded with a status of 422")
 OFFLINE = re.compile(r"Failed to load resource: net::ERR_INTERNET_DISCONNECTED")
 
 

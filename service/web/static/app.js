@@ -40,6 +40,7 @@ function locked(sentence) {
 
 /** What was asked for is not to be had: the problem's own sentence, and a way back. */
 function nothing(error) {
+  leaving.abort();
   document.title = "Not here · Strop";
   say("away", "refused");
   main.replaceChildren(

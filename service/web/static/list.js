@@ -3,7 +3,7 @@
 import { get, now } from "./api.js";
 import { each, h, set, show, text } from "./dom.js";
 import { age, number } from "./format.js";
-import { poll } from "./poll.js";
+import { lookNow, passes, poll } from "./poll.js";
 import { STATES, isFinished, nameOf, pill, rewardOf, showState } from "./states.js";
 
 const PAGE = 20;
@@ -54,10 +54,16 @@ export function showList(root, state, signal, refused) {
 
   async function further() {
     set(more, "disabled", true);
-    const page = await get(address(state, cursor), signal);
-    for (const job of page.data) jobs.set(job.id, job);
-    cursor = page.next_cursor;
-    set(more, "disabled", false);
+    try {
+      const page = await get(address(state, cursor), signal);
+      for (const job of page.data) jobs.set(job.id, job);
+      cursor = page.next_cursor;
+    } catch (error) {
+      if (!passes(error)) throw error;
+      lookNow(); // the header says what is away; the list stays, and may be asked for more again
+    } finally {
+      set(more, "disabled", false);
+    }
     draw();
   }
 
@@ -121,12 +127,12 @@ function noneIn(state) {
 
 function howToPost() {
   const lines = [
-    'KEY="Authorization: Bearer $(cat .strop/key)"',
+    'KEY="Authorization: Bearer YOUR_KEY"',
     `curl -H "$KEY" -H 'Content-Type: application/json' -d @examples/shapes.json ${location.host}/jobs`,
   ];
   return [
     h("h2", {}, "No jobs yet"),
-    h("p", {}, "Post one from the repository's folder; it appears here by itself."),
+    h("p", {}, "Post one from the repository's folder, with the key that you opened this page with; it appears here by itself."),
     h("pre", {}, h("code", {}, lines.join("\n"))),
   ];
 }

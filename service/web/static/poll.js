@@ -37,7 +37,7 @@ export async function poll(task, signal, refused) {
 }
 
 /** What may be gone at the next try: no answer at all, too many requests, or a server that is ill. */
-function passes(error) {
+export function passes(error) {
   if (!(error instanceof Refused)) throw error;
   return error.status === 0 || error.status === 429 || error.status >= 500;
 }
