@@ -12,9 +12,9 @@ async def alive() -> Status:  # on the loop: that a store stalls and holds every
     return Status()
 
 
-@health.get("/readyz", responses={503: {"description": "The database does not answer."}})
+@health.get("/readyz", responses={503: {"description": "The database does not answer, or is not migrated."}})
 def ready(ask: Ask) -> Status:
-    """The database answers. Workers, the broker and inference may be away: jobs can be posted and read all the same."""
+    """The database answers, and is migrated. Workers, broker and inference may be away: jobs can be posted and read."""
     ask.ready()
     return Status()
 

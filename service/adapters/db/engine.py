@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
 
+from service.adapters.db.schema import is_old
 from service.adapters.db.units import Reading, Writing
 from service.domain.errors import Unavailable
 
@@ -24,7 +25,10 @@ _SQLITE_AWAY = ("locked", "busy", "unable to open", "disk i/o", "database or dis
 
 
 class SqlDatabase:
-    """The database behind the port of that name. Safe to share between threads; close it when the process ends."""
+    """The database behind the port of that name. Safe to share between threads; close it when the process ends.
+
+    A process does nothing on a schema that is older than its code: it would claim jobs that it cannot read.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -32,21 +36,33 @@ class SqlDatabase:
         snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         self._reader = engine.execution_options(**(snapshot if postgresql else {}))
         self._writer = engine.execution_options(begin_immediate=True)
+        self._fits = False
 
     @contextmanager
     def read(self) -> Iterator[Reading]:
         with translated(), self._reader.begin() as connection:
+            self._check_schema(connection)
             yield Reading(connection)
 
     @contextmanager
     def write(self) -> Iterator[Writing]:
         with translated(), self._writer.begin() as connection:
+            self._check_schema(connection)
             yield Writing(connection)
 
     def ping(self) -> None:
-        """Raises Unavailable when the database does not answer."""
+        """Raises Unavailable when the database does not answer, or has an older schema than this process."""
         with translated(), self._reader.begin() as connection:
+            self._check_schema(connection)
             connection.execute(text("SELECT 1"))
+
+    def _check_schema(self, connection: Connection) -> None:
+        """Asked until it fits: a schema goes forward only."""
+        if not self._fits and is_old(connection):
+            raise Unavailable(
+                "the database's schema is older than this process: run `python -m service.manage migrate`"
+            )
+        self._fits = True
 
     def close(self) -> None:
         self.engine.dispose()

@@ -1,33 +1,48 @@
 """Bring a database to the newest schema, or say how far it is behind. The steps stand in migrations/versions."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from service.adapters.db.engine import SqlDatabase, translated
+from service.adapters.db.schema import is_old
 
 FOLDER = Path(__file__).resolve().parents[3] / "migrations"
 
 
-def upgrade(database: SqlDatabase, revision: str = "head") -> None:
-    """Run the missing migrations in one transaction. Of several processes that call it at once, one works."""
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How a migration waits on PostgreSQL: for a table's lock, so often, with a pause in which those behind it go on; and
+    how often it looks whether another process is done migrating."""
+
+    lock_seconds: float = 5.0
+    tries: int = 20
+    pause_seconds: float = 10.0
+    look_seconds: float = 0.2
+
+
+def upgrade(database: SqlDatabase, revision: str = "head", patience: Patience | None = None) -> None:
+    """Run the missing migrations; what was committed of them stays. Of several processes that call it at once, one works.
+
+    Raises Unavailable where a table stays in use for longer than the patience goes.
+    """
+    config = _config()
+    config.attributes["engine"] = database.engine
+    config.attributes["patience"] = patience or Patience()
     with translated():
-        command.upgrade(_config(database), revision)
+        command.upgrade(config, revision)
 
 
 def pending(database: SqlDatabase) -> bool:
     """True while the database lacks a migration that this code knows."""
     with translated(), database.engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_heads()
-    return set(current) != set(ScriptDirectory.from_config(_config(database)).get_heads())
+        return is_old(connection)
 
 
-def _config(database: SqlDatabase) -> Config:
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
     config.set_main_option("path_separator", "os")
-    config.attributes["engine"] = database.engine
     return config

@@ -1,19 +1,25 @@
 """The migrations make exactly the tables that the code speaks of."""
 
+import logging
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import event, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from service.adapters import db
 from service.adapters.db import SqlDatabase
+from service.adapters.db.migrate import FOLDER
+from service.adapters.db.schema import REVISION
 from service.adapters.db.tables import metadata
+from service.domain.errors import Unavailable
 from service.domain.ids import TenantId
 
 
@@ -139,3 +145,135 @@ def test_several_processes_may_migrate_at_once(kind: str, request: pytest.Fixtur
     database = db.connect(url)
     assert not db.pending(database)
     database.close()
+
+
+class TestBesideAFleet:
+    """On PostgreSQL, where others are at work meanwhile."""
+
+    SHORT = db.Patience(lock_seconds=0.05, tries=3, pause_seconds=0.01)
+
+    @pytest.fixture
+    def busy(self, empty_postgresql_url: str) -> Iterator[SqlDatabase]:
+        """At a revision after which one changes the table of jobs."""
+        opened = db.connect(empty_postgresql_url)
+        db.upgrade(opened, "0003")
+        yield opened
+        opened.close()
+
+    def revision(self, database: SqlDatabase) -> str | None:
+        with database.engine.connect() as connection:
+            return connection.scalar(text("SELECT version_num FROM alembic_version"))
+
+    def test_a_table_in_use_is_given_up_with_a_sentence_and_what_was_done_stays(
+        self, empty_postgresql_url: str
+    ) -> None:
+        database = db.connect(empty_postgresql_url)
+        db.upgrade(database, "0002")
+        with database.engine.connect() as copying:
+            copying.execute(text("LOCK TABLE artifacts IN SHARE UPDATE EXCLUSIVE MODE"))
+            with pytest.raises(Unavailable, match="3 times: a copy"):
+                db.upgrade(database, patience=self.SHORT)
+            assert self.revision(database) == "0003"
+        db.upgrade(database)
+        assert not db.pending(database)
+        database.close()
+
+    def test_it_goes_on_when_the_table_is_free(self, busy: SqlDatabase) -> None:
+        copying = busy.engine.connect()
+        copying.execute(text("LOCK TABLE jobs IN ACCESS SHARE MODE"))
+
+        def free(record: logging.LogRecord) -> bool:
+            copying.close()
+            return True
+
+        told = logging.getLogger("strop.migrations")
+        told.addFilter(free)
+        try:
+            db.upgrade(busy, patience=self.SHORT)
+        finally:
+            told.removeFilter(free)
+        assert not db.pending(busy)
+
+    def test_its_session_leaves_no_lock_and_no_setting_behind(self, busy: SqlDatabase) -> None:
+        db.upgrade(busy)
+        with busy.engine.connect() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")) == 0
+            assert connection.scalar(text("SHOW lock_timeout")) == "10s"
+
+    def test_coming_revisions_hold_no_table_for_long(self, empty_postgresql_url: str) -> None:
+        """migrations/README.md, checked on the statements that they run; tables of their own they may make as they like."""
+        database = db.connect(empty_postgresql_url)
+        db.upgrade(database, "0007")
+        there = set(inspect(database.engine).get_table_names())
+        said: list[str] = []
+        event.listen(database.engine, "before_cursor_execute", lambda *given: said.append(" ".join(given[2].split())))
+        db.upgrade(database)
+        database.close()
+        assert any("CREATE TABLE installation" in statement for statement in said)
+        assert [statement for statement in said if holds_long(statement, there)] == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "long"),
+    [
+        ("CREATE INDEX ix ON jobs (id)", True),
+        ("CREATE INDEX CONCURRENTLY IF NOT EXISTS ix ON jobs (id)", False),
+        ("CREATE INDEX ix ON new (id)", False),
+        ("ALTER TABLE jobs ADD CONSTRAINT c CHECK (step > 0)", True),
+        ("ALTER TABLE jobs ADD CONSTRAINT c CHECK (step > 0) NOT VALID", False),
+        ("ALTER TABLE jobs ADD COLUMN brief JSON", False),
+        ("ALTER TABLE jobs ALTER COLUMN step TYPE BIGINT", True),
+        ("UPDATE jobs SET step = 1", True),
+        ("UPDATE jobs SET step = 1 WHERE id = 'job_1'", False),
+        ("UPDATE alembic_version SET version_num = '1'", False),
+    ],
+)
+def test_the_check_of_coming_revisions_knows_what_holds_a_table(statement: str, long: bool) -> None:
+    assert holds_long(statement, {"jobs"}) is long
+
+
+def holds_long(statement: str, tables: set[str]) -> bool:
+    """Whether it locks one of these tables for as long as the table is, or changes all of its rows."""
+    named = re.search(r"(?:^UPDATE|^ALTER TABLE|\bON) (\w+)", statement)
+    if named is None or named[1] not in tables - {"alembic_version"}:
+        return False
+    if statement.startswith(("CREATE INDEX", "CREATE UNIQUE INDEX")):
+        return "CONCURRENTLY" not in statement
+    if statement.startswith("UPDATE"):
+        return " WHERE id = " not in statement
+    whole = "ADD CONSTRAINT" in statement and "NOT VALID" not in statement
+    return statement.startswith("ALTER TABLE") and (whole or " TYPE " in statement or "SET NOT NULL" in statement)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_schema_is_pending_when_it_is_older_than_the_code_and_not_when_it_is_newer(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """While a fleet is brought up to date, processes of the version before go on serving."""
+    url = f"sqlite:///{tmp_path}/new.db" if kind == "sqlite" else request.getfixturevalue("empty_postgresql_url")
+    database = db.connect(url)
+    for revision in (None, "0007"):
+        if revision:
+            db.upgrade(database, revision)
+        assert db.pending(database)
+        for use in (database.read, database.write):
+            with pytest.raises(Unavailable, match="manage migrate"), use():
+                pass
+        with pytest.raises(Unavailable, match="manage migrate"):
+            database.ping()
+    db.upgrade(database)
+    database.ping()
+    database.close()
+    newer = db.connect(url)
+    with newer.engine.execution_options(begin_immediate=True).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    newer.ping()
+    with newer.write() as unit:
+        assert unit.idempotency.forget_old() == 0
+    newer.close()
+
+
+def test_the_newest_revision_is_the_one_that_the_code_asks_for() -> None:
+    names = sorted(path.name for path in (FOLDER / "versions").glob("*.py"))
+    assert all(re.match(r"\d{4}_", name) for name in names)
+    assert names[-1][:4] == REVISION
