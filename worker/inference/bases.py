@@ -7,6 +7,9 @@ from service.adapters import hub, weights
 from service.domain.catalogue import BaseModelEntry, RewardModelEntry
 from service.domain.errors import JobFailure
 
+FETCH_SECONDS = 4 * 3600.0
+"""For one download. It ends what hangs, not what is slow: what has come is kept, and the next try goes on from there."""
+
 
 def folder(entry: BaseModelEntry | RewardModelEntry, cache: Path) -> Path:
     """Raises JobFailure `base_unavailable` or `reward_unavailable`. A hub model is downloaded at its pinned revision, once
@@ -26,7 +29,11 @@ def folder(entry: BaseModelEntry | RewardModelEntry, cache: Path) -> Path:
     except ValueError as error:
         raise _unavailable(entry, str(error)) from error
     if not fetch.is_done:
-        done = subprocess.run(fetch.command, check=False, capture_output=True, text=True)
+        try:
+            done = subprocess.run(fetch.command, check=False, capture_output=True, text=True, timeout=FETCH_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            late = f"the hub did not give it within {FETCH_SECONDS:.0f} s; look at the line to the hub, and ask again"
+            raise _unavailable(entry, late) from error
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise _unavailable(entry, f"it could not be fetched from the hub: {last}")

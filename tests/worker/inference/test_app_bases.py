@@ -1,12 +1,17 @@
 """A base model that is far away, by HTTP: others are drawn while its folder is fetched, and its failure is told."""
 
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
+from service.adapters import hub
 from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import JobFailure
 from service.settings import Settings
@@ -15,6 +20,20 @@ from tests.worker.inference.calls import post
 from tests.worker.inference.conftest import CATALOGUE, KEY
 from worker.inference import bases
 from worker.inference.app import create_app
+
+
+def test_a_download_that_hangs_comes_to_an_end_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = hub.Fetch("far/away", tmp_path / "far", (sys.executable, "-c", "input()"))
+    entry = BaseModelEntry(name="far", source="hub:far/away", revision="0" * 40, family="sd", resolution=64)
+    read, write = os.pipe()  # nobody ever writes
+    monkeypatch.setattr(hub, "plan", lambda entry, cache: hangs)
+    monkeypatch.setattr(bases, "FETCH_SECONDS", 0.3)
+    monkeypatch.setattr(subprocess, "run", partial(subprocess.run, stdin=read))
+    with pytest.raises(JobFailure, match=r"did not give it within 0 s; look at the line to the hub") as caught:
+        bases.folder(entry, tmp_path)
+    assert caught.value.code == "base_unavailable"
+    os.close(read)
+    os.close(write)
 
 
 def test_one_request_for_a_base_that_is_far_away_stops_nobody(

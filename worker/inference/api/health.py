@@ -2,9 +2,10 @@
 
 Ready: the engine takes requests, the base models that the operator named are warm, and while requests wait or run a step
 was taken within `stuck_seconds`. A hanging device is seen so, and the load balancer sends requests elsewhere. Loading a
-base model takes no steps either: name it in STROP_WARM_BASES, or let `stuck_seconds` cover it.
-Alive: the engine's loop runs, and has not been at a standstill for `lost_seconds`, when only a new process helps. While
-the endpoint drains it is not ready, and alive: its loop may have come to its end.
+base model takes no steps either: name it in STROP_WARM_BASES, or let `stuck_seconds` cover it; fetching one is no
+standstill. Nor is it ready while FAULTS requests in a row have failed for no reason of theirs.
+Alive: the engine's loop runs, has not been at a standstill for `lost_seconds`, and its device has not failed as a whole,
+when only a new process helps. While the endpoint drains it is not ready, and alive: its loop may have come to its end.
 """
 
 import logging
@@ -14,9 +15,11 @@ from collections.abc import Sequence
 from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import StropError, Unavailable
 from worker.inference.engine.engine import Engine
+from worker.inference.engine.figures import Figures
 from worker.inference.engine.requests import Draining, Draw
 
 RETRY_SECONDS = 30.0
+FAULTS = 8
 HOUSE = "house"
 """Whose turn it is when the endpoint tries its own models."""
 logger = logging.getLogger(__name__)
@@ -32,6 +35,12 @@ class Stuck(Unavailable):
     """The engine has work and takes no steps."""
 
     code = "engine_stuck"
+
+
+class DeviceLost(Unavailable):
+    """The device has failed, and only a new process has it again."""
+
+    code = "device_lost"
 
 
 class WarmUp:
@@ -78,24 +87,30 @@ class Health:
         self.draining = False
 
     def check_alive(self) -> None:
-        """Raises NotReady or Stuck where only a new process helps."""
+        """Raises NotReady, DeviceLost or Stuck where only a new process helps."""
         if not self._engine.alive and not self.draining:
             raise NotReady("The engine takes no requests.")
-        self._check_steps(self._lost_seconds)
+        self._check_steps(self._engine.figures(), self._lost_seconds)
 
     def check_ready(self) -> None:
-        """Raises Draining, NotReady or Stuck."""
+        """Raises Draining, NotReady, DeviceLost or Stuck."""
         if self.draining:
             raise Draining
         if not self._engine.alive:
             raise NotReady("The engine takes no requests.")
-        self._check_steps(self._stuck_seconds)
+        figures = self._engine.figures()
+        self._check_steps(figures, self._stuck_seconds)
+        if figures.faults_in_a_row >= FAULTS:
+            raise NotReady(
+                f"The last {figures.faults_in_a_row} requests failed for no reason of theirs; the log has why."
+            )
         if left := self._warm_up.left:
             trouble = f": {self._warm_up.trouble}" if self._warm_up.trouble else ""
             raise NotReady(f"{', '.join(left)}: not warm yet{trouble}")
 
-    def _check_steps(self, patience: float) -> None:
-        figures = self._engine.figures()
+    def _check_steps(self, figures: Figures, patience: float) -> None:
+        if figures.device_lost:
+            raise DeviceLost(f"The device failed, and no step was taken since: {figures.device_lost}")
         quiet, there = figures.stalled_seconds, figures.waiting + figures.running
         if quiet > patience:
             raise Stuck(f"{there} requests wait or run, and no step was taken for {quiet:.0f} s.")

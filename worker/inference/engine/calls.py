@@ -45,6 +45,7 @@ class Calls:
                 self._under_way.fail(request, error)
             return
         begun = [run for run in runs if self._begin(served, run)]
+        begun = [run for run in begun if run.request in self._under_way]  # another picture of it may have failed since
         if begun:
             self._under_way.roster.charge(begun, self._size(begun)[0])
         self._advance(served, begun)

@@ -62,7 +62,7 @@ class Engine:
 
         self._most_waiting, self._heap = waiting, Heap(clock)
         self._tally = Tally(clock)
-        self._resident = Resident(fetch, serve, loaded_bases, self._tally, self._tell)
+        self._resident = Resident(fetch, serve, loaded_bases, self._tally, self._tell, clock=clock)
         self._loop = Loop(self._resident, self._tally, slots=slots, clock=clock)
         self._door = threading.Condition()
         """Held while anything below changes."""
@@ -155,7 +155,11 @@ class Engine:
         self._loop.sweep()
         self._heap.give_back()
         with self._door:
-            if not self._loop.drawing and not self._news:
+            if self._news:  # which may be a request that counts from when it came
+                return
+            if self._loop.drawing and not self._loop.awaits_folders:
+                self._tally.busy()
+            else:
                 self._tally.idle()
 
     def _hear(self, *, wait: bool) -> list[Callable[[], None]]:

@@ -6,11 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from service.domain.errors import StropError
+from worker.inference.engine.limits import is_device_lost, is_out_of_memory
+
 NAMES = 1000
 """Adapters counted by name; what further ones cost is counted under OTHERS."""
 OTHERS = "(others)"
 EXCLUSIVE = "(exclusive)"
 """What work is counted under that had a base model for itself: receipts."""
+FORGIVEN_SECONDS = 60.0
+"""After which faults in a row are forgiven: who is sent nothing more could never show that it draws again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,12 @@ class Figures:
     stalled_seconds: float = 0.0
     """Since there were requests and nothing came of them: no step, no base model loaded; 0 while idle. Now.
 
-    Requests one after the other whose steps all fail are one such time, and the pauses between them are not counted."""
+    Requests one after the other whose steps all fail are one such time, and the pauses between them are not counted; nor
+    is the time in which every request waits for the folder of a base model that is being fetched."""
+    device_lost: str = ""
+    """What the device failed with, if no step was taken since: as a rule only a new process has it again."""
+    faults_in_a_row: int = 0
+    """Requests that failed for no reason of theirs, since one was drawn; the last of them within FORGIVEN_SECONDS."""
     nfe: Mapping[str, int] = field(default_factory=dict)
     """By adapter reference (several in one request joined by +), by the base model's name where none is worn, and under
     EXCLUSIVE."""
@@ -63,6 +73,8 @@ class Tally:
         """Seconds of earlier requests that nothing came of, because their steps failed."""
         self._failed = False
         """Whether the last step failed."""
+        self._device_lost = ""
+        self._faults, self._last_fault = 0, 0.0
 
     def count(self, what: str, by: int = 1) -> None:
         """finished, failed, aborted, splits, slot_loads"""
@@ -89,13 +101,14 @@ class Tally:
     # Whether anything comes of the work
 
     def busy(self) -> None:
-        """There are requests."""
+        """There are requests, and something could come of them."""
         with self._lock:
             if self._since is None:
                 self._since = self._clock()
 
     def idle(self) -> None:
-        """There is none. A device that fails is no better for it, so that time is remembered."""
+        """There is none, or none of which anything could come. A device that fails is no better for it, so that time is
+        remembered."""
         with self._lock:
             if self._since is not None and self._failed:
                 self._failing += self._clock() - self._since
@@ -104,7 +117,7 @@ class Tally:
     def moved(self) -> None:
         """A step was taken, or a base model was loaded."""
         with self._lock:
-            self._failing, self._failed = 0.0, False
+            self._failing, self._failed, self._device_lost = 0.0, False, ""
             if self._since is not None:
                 self._since = self._clock()
 
@@ -112,6 +125,24 @@ class Tally:
         """Not for want of memory, which is an answer too."""
         with self._lock:
             self._failed = True
+
+    def look_at(self, error: Exception) -> None:
+        """Something failed that had the device."""
+        if is_device_lost(error):
+            with self._lock:
+                self._device_lost = str(error.__cause__ or error).split("\n", 1)[0]
+
+    def fault(self, error: Exception) -> None:
+        """Requests failed, of one cause. Refusals and want of memory are answers, and no faults."""
+        self.look_at(error)
+        if not isinstance(error, StropError) and not is_out_of_memory(error):
+            with self._lock:
+                self._faults, self._last_fault = self._faults + 1, self._clock()
+
+    def drawn(self) -> None:
+        """A request came to its end."""
+        with self._lock:
+            self._faults = 0
 
     def figures(self, *, waiting: int, running: int) -> Figures:
         with self._lock:
@@ -122,6 +153,8 @@ class Tally:
                 samples=dict(self._samples),
                 step_seconds=self._step_seconds,
                 stalled_seconds=0.0 if self._since is None else self._failing + self._clock() - self._since,
+                device_lost=self._device_lost,
+                faults_in_a_row=self._faults if self._clock() - self._last_fault < FORGIVEN_SECONDS else 0,
                 nfe=dict(self._nfe),
                 slot_bytes=self._slot_bytes,
                 **{

@@ -1,4 +1,5 @@
-"""What memory allows: how many samples a call of each base may have, and a second try when there is more room.
+"""What memory allows: how many samples a call of each base may have, and a second try when there is more room; and which
+failures are the device's own.
 
 A call may have as many samples as SIZES, or as many as the device's memory last allowed.
 """
@@ -11,10 +12,12 @@ from typing import TypeVar
 import torch
 
 from service.domain.catalogue import BaseModelEntry
+from service.domain.errors import StropError
 from worker.inference.engine.requests import SIZES
 
 CALM = 64
 """Calls without trouble after which twice as many are tried again."""
+NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
@@ -44,8 +47,17 @@ class Limits:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has a class for it; on a CPU it is a RuntimeError by its words."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """torch's allocator has a class for it; on a CPU, and where CUDA or cuBLAS allocate by themselves, it is told by words."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Whether the device itself failed. CUDA answers every later call with such an error, until the process ends."""
+    if isinstance(error, StropError):
+        return error.__cause__ is not None and is_device_lost(error.__cause__)
+    if is_out_of_memory(error):
+        return False
+    return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and "CUDA error" in str(error))
 
 
 def with_room(do: Callable[[], T], free: Callable[[], object]) -> T:

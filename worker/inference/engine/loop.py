@@ -61,6 +61,11 @@ class Loop:
     def empty(self) -> bool:
         return not self._under_way and not self._works
 
+    @property
+    def awaits_folders(self) -> bool:
+        """Whether every request waits for the folder of its base, which takes as long as a download."""
+        return not any(self._resident.at_hand(run.shape.base) for run in self._under_way.roster)
+
     def admit(self, request: Running) -> None:
         self._under_way.admit(request)
 
@@ -87,7 +92,9 @@ class Loop:
                 self._under_way.drop(request)
             elif request.began is None and (trouble := request.trouble):
                 self._under_way.fail(request, trouble)
-        for base in self._under_way.waiting_for | {work.base for work in self._works}:
+        wanted = self._under_way.waiting_for | {work.base for work in self._works}
+        self._resident.forget_failures(wanted)
+        for base in wanted:
             if trouble := self._resident.prepare(base):
                 self._under_way.fail_where(lambda request, base=base: request.draw.base == base, trouble)
                 self._refuse_works(lambda work, base=base: work.base == base, trouble)
@@ -148,6 +155,7 @@ class Loop:
             finally:
                 self._count(served, *before)
         except Exception as error:
+            self._tally.look_at(error)
             work.future.set_exception(told(error))
         else:
             work.future.set_result(result)

@@ -7,6 +7,7 @@ StropError
 └── Unavailable      503
     ├── QueueFull    429: as many wait as may wait
     ├── Draining     503: the endpoint finishes what it has and takes no more
+    ├── NotLoaded    503: the base model could not be loaded a moment ago
     └── OutOfMemory  503: one sample alone does not fit into the device's memory
 """
 
@@ -40,6 +41,14 @@ class Draining(Unavailable):
     """The endpoint is stopping: it finishes what it has and takes no more."""
 
     code = "draining"
+
+
+class NotLoaded(Unavailable):
+    """The base model could not be loaded a moment ago; try again after Retry-After seconds."""
+
+    def __init__(self, message: str, *, code: str, retry_after: int) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.code = code
 
 
 class OutOfMemory(Unavailable):

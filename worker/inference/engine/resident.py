@@ -4,24 +4,30 @@ A base's folder is fetched in a thread of its own, which may take as long as a d
 takes the engine's thread. `busy`: bases with samples on their way, which stay.
 """
 
+import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
 from service.domain.catalogue import BaseModelEntry
+from service.domain.errors import StropError
 from worker.inference.engine.figures import Tally
-from worker.inference.engine.limits import release, with_room
+from worker.inference.engine.limits import is_out_of_memory, release, with_room
+from worker.inference.engine.requests import NotLoaded, OutOfMemory
 from worker.inference.engine.served import Served
 
 Fetch = Callable[[BaseModelEntry], Path]
+REFUSED_SECONDS = 30.0
+"""For which a base that could not be loaded is not tried again: each try holds up the engine's thread, and everybody."""
 
 
 class Resident:
     """The engine's own, but that `fetch` runs in other threads; each end of one is told by `stir`, from there.
 
-    most: bases that may be loaded at once.
+    most: bases that may be loaded at once. clock: seconds.
     """
 
     def __init__(
@@ -31,7 +37,10 @@ class Resident:
         most: int,
         tally: Tally,
         stir: Callable[[], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._fetch, self._load, self._most, self._tally, self._stir = fetch, load, most, tally, stir
         self._loaded: dict[BaseModelEntry, Served] = {}
         """In the order of their loads."""
@@ -39,15 +48,23 @@ class Resident:
         """The same, the least recently used first."""
         self._folders: dict[BaseModelEntry, Future[Path]] = {}
         """Of bases that are wanted and not loaded."""
+        self._refused: dict[BaseModelEntry, tuple[float, str, str]] = {}
+        """Bases that could not be loaded: until when they are not tried again; message and code of why."""
         self._leaving: BaseModelEntry | None = None
 
     def __iter__(self) -> Iterator[Served]:
         return iter(self._loaded.values())
 
     def prepare(self, base: BaseModelEntry) -> Exception | None:
-        """See to it that the base's folder comes. Returns why it did not; when asked again it is tried again."""
+        """See to it that the base's folder comes. Returns why it did not, and for REFUSED_SECONDS why the base could not be
+        loaded; when asked again it is tried again."""
         if base in self._loaded:
             return None
+        if refused := self._refused.get(base):
+            until, message, code = refused
+            if (left := until - self._clock()) > 0:
+                return NotLoaded(message, code=code, retry_after=max(1, math.ceil(left)))
+            del self._refused[base]
         if base not in self._folders:
             self._folders[base] = Future()
             name = f"fetch-{base.name}"
@@ -58,6 +75,13 @@ class Resident:
             return None
         del self._folders[base]
         return trouble if isinstance(trouble, Exception) else RuntimeError(repr(trouble))
+
+    def forget_failures(self, wanted: Collection[BaseModelEntry]) -> None:
+        """Fetches that failed when nobody waited for them any more are no answer to who asks later."""
+        ended = [base for base, folder in self._folders.items() if base not in wanted and folder.done()]
+        for base in ended:
+            if self._folders[base].exception():
+                del self._folders[base]
 
     def at_hand(self, base: BaseModelEntry) -> bool:
         """Whether it is loaded, or its folder is here."""
@@ -87,7 +111,11 @@ class Resident:
             folder = self._folders.pop(base).result()
             while len(self._loaded) >= self._most:
                 self._evict(next(each for each in (self._leaving, *self._used) if each in self._loaded.keys() - busy))
-            self._loaded[base] = with_room(lambda: self._load(base, folder), lambda: self.free(busy))
+            try:
+                self._loaded[base] = with_room(lambda: self._load(base, folder), lambda: self.free(busy))
+            except Exception as error:
+                self._refuse(base, error)
+                raise
             self._tally.moved()
             self.count_slots()
         self._used[base] = None
@@ -104,6 +132,15 @@ class Resident:
     def count_slots(self) -> None:
         """Tell how much memory the slots of all bases take."""
         self._tally.slots_take(sum(served.slots.bytes for served in self))
+
+    def _refuse(self, base: BaseModelEntry, error: Exception) -> None:
+        """Keeps words, not the error: its frames hold what was loaded so far."""
+        message, code = f"The base model {base.name} could not be loaded; the log has why.", "base_unloadable"
+        if is_out_of_memory(error):
+            message, code = f"The device has not enough memory for the base model {base.name}.", OutOfMemory.code
+        elif isinstance(error, StropError):
+            message, code = error.message, error.code
+        self._refused[base] = (self._clock() + REFUSED_SECONDS, message, code)
 
     def _evict(self, base: BaseModelEntry) -> None:
         del self._loaded[base], self._used[base]

@@ -70,6 +70,7 @@ class Slots:
             return
         worn = {slot for slot in company[0] if slot}
         index = torch.tensor(company[0], device=next(iter(self._plain.values())).weight.device) if worn else None
+        self._company = None  # where memory runs out on the way, some layers are dressed anew and others are not
         for layer in self._layers.values():
             layer.wear(None if layer.filled.isdisjoint(worn) else index)
         self._company = company

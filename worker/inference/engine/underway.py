@@ -57,9 +57,17 @@ class UnderWay:
         if any(picture is None for picture in request.pictures):
             return
         self.pace, self.seconds = 0.7 * self.pace + 0.3 * self.seconds, 0.0
+        try:
+            drawn = (
+                request.drawn()
+            )  # for which memory may not suffice; until it is there, the request can still be answered
+        except Exception as error:
+            self.fail(request, error)
+            return
         self._tally.count("aborted" if request.ticket.done else "finished")
+        self._tally.drawn()
         del self._requests[request]
-        request.ticket.finish(request.drawn())
+        request.ticket.finish(drawn)
         request.release()
 
     def drop(self, request: Running) -> None:
@@ -68,20 +76,21 @@ class UnderWay:
         self._forget(request)
 
     def fail(self, request: Running, error: Exception) -> None:
-        if request not in self._requests:
-            return
-        self._tally.count("failed")
-        self._forget(request)
-        _tell(request, error)
+        self.fail_where(lambda each: each is request, error)
 
     def fail_where(self, which: Callable[[Running], bool], error: Exception) -> None:
-        for request in self:
-            if which(request):
-                self.fail(request, error)
+        failing = [request for request in self if which(request)]
+        if failing:
+            self._tally.fault(error)
+        for request in failing:
+            self._tally.count("failed")
+            self._forget(request)
+            _tell(request, error)
 
     def fail_all(self, error: Exception) -> None:
         """Also where the roster does not fit the requests any more."""
         requests, self._requests, self.roster = self._requests, {}, Roster()
+        self._tally.fault(error)
         for request in requests:
             self._tally.count("failed")
             _tell(request, error)

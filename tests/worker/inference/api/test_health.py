@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from starlette.testclient import TestClient
 
 from service.settings import Settings
@@ -15,6 +16,7 @@ from tests.eventually import eventually
 from tests.worker.inference.calls import post
 from tests.worker.inference.conftest import KEY
 from tests.worker.inference.slow import Held
+from worker.inference.api.health import FAULTS
 from worker.inference.app import create_app
 from worker.models.family import Family
 from worker.models.load import load
@@ -79,6 +81,7 @@ class TestReady:
 
         monkeypatch.setattr("worker.inference.app.load", fails_once)
         monkeypatch.setattr("worker.inference.api.health.RETRY_SECONDS", 0.01)
+        monkeypatch.setattr("worker.inference.engine.resident.REFUSED_SECONDS", 0.0)
         with open_client(settings, warm_bases="tiny") as client:
             eventually(lambda: len(tries) == 2)
             assert "not warm yet: " in client.get("/readyz").json()["detail"]
@@ -144,3 +147,50 @@ def test_when_the_queue_is_full_says_when_to_come_back(
         assert answer.json()["error"]["type"] == "rate_limit_error"
         held.gate.set()
         assert [each.result().status_code for each in asked] == [200, 200]
+
+
+class TestALostDevice:
+    """Each call answers within milliseconds: neither the clock nor the queue would tell."""
+
+    def test_is_neither_ready_nor_alive_also_while_nobody_asks(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        broken = threading.Event()
+        broken.set()
+
+        def hooked(*given: Any, **named: Any) -> Family:
+            family = load(*given, **named)
+            family.denoiser.register_forward_pre_hook(fail)
+            return family
+
+        def fail(*given: object) -> None:
+            if broken.is_set():
+                raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+        monkeypatch.setattr("worker.inference.app.load", hooked)
+        with open_client(settings) as client:
+            assert post(client).status_code == 500
+            for path in ("/readyz", "/healthz"):
+                answer = client.get(path)
+                assert (answer.status_code, answer.json()["code"]) == (503, "device_lost")
+                assert "illegal memory access" in answer.json()["detail"]
+            broken.clear()
+            assert post(client).status_code == 200
+            assert [client.get(path).status_code for path in ("/readyz", "/healthz")] == [200, 200]
+
+    def test_nor_is_one_ready_that_fails_whatever_it_is_asked(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def hooked(*given: Any, **named: Any) -> Family:
+            family = load(*given, **named)
+            family.decode = lambda latents: 1 / 0  # type: ignore[assignment, method-assign]
+            return family
+
+        monkeypatch.setattr("worker.inference.app.load", hooked)
+        with open_client(settings) as client:
+            for _ in range(FAULTS):
+                assert client.get("/readyz").status_code == 200
+                assert post(client).status_code == 500
+            answer = client.get("/readyz").json()
+            assert (answer["code"], client.get("/healthz").status_code) == ("not_ready", 200)
+            assert f"The last {FAULTS} requests failed" in answer["detail"]

@@ -1,15 +1,13 @@
 """More base models than are loaded at once: each gets its turn, and nobody waits while another's folder is fetched."""
 
 import threading
-from pathlib import Path
 
 import pytest
 
-from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import JobFailure
 from tests.eventually import eventually
 from tests.worker.inference.counting import a_draw, entry
-from tests.worker.inference.engine.conftest import Bench
+from tests.worker.inference.engine.conftest import Bench, Shelf
 from worker.inference.engine.engine import Engine
 from worker.inference.engine.requests import Draining, Ticket
 
@@ -67,23 +65,6 @@ def order_of(tickets: list[Ticket], go: threading.Event) -> list[int]:
     return done
 
 
-class Shelf:
-    """Folders of bases: those of `away` come when `arrived` is set, or fail once for each of `failures`."""
-
-    def __init__(self, *away: str) -> None:
-        self.away, self.arrived = away, threading.Event()
-        self.asked: list[str] = []
-        self.failures: list[Exception] = []
-
-    def fetch(self, base: BaseModelEntry) -> Path:
-        self.asked.append(base.name)
-        if base.name in self.away:
-            assert self.arrived.wait(60)
-            if self.failures:
-                raise self.failures.pop()
-        return Path(base.source)
-
-
 class TestFetching:
     def test_of_one_base_stops_nobody_elses_steps(self) -> None:
         shelf = Shelf("far")
@@ -107,6 +88,19 @@ class TestFetching:
         for waiting in (*far, work):
             with pytest.raises(JobFailure, match="the hub is away"):
                 waiting.result(60)
+        assert bench.engine.submit(a_draw(base="far")).result(60).nfe == 4
+        bench.engine.close()
+
+    def test_that_fails_when_nobody_waits_any_more_is_no_answer_to_who_comes_later(self) -> None:
+        shelf = Shelf("far")
+        shelf.failures.append(JobFailure("The base model far cannot be loaded: the hub is away."))
+        bench = Bench(fetch=shelf.fetch)
+        gone = bench.engine.submit(a_draw(base="far"))
+        eventually(lambda: shelf.asked)
+        gone.abort()
+        shelf.arrived.set()
+        eventually(lambda: fetched("far"))
+        bench.engine.submit(a_draw()).result(60)
         assert bench.engine.submit(a_draw(base="far")).result(60).nfe == 4
         bench.engine.close()
 

@@ -1,5 +1,6 @@
 """Memory that runs out elsewhere than in a step: previews and pictures, text, base models and stacks of slots."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from service.domain.errors import Unavailable
 from tests.worker.inference.counting import CountingFamily, a_draw, a_file, entry, worn
-from tests.worker.inference.engine.conftest import Bench
+from tests.worker.inference.engine.conftest import Bench, Clock
 from worker.inference.engine import slots as slots_module
 from worker.inference.engine.requests import LoraFile, OutOfMemory
+from worker.inference.engine.resident import REFUSED_SECONDS
 from worker.inference.engine.slots import Slots
 from worker.inference.engine.slotted import Slotted, SlottedLinear, slotted
 
@@ -79,11 +82,31 @@ class TestBases:
         bench.engine.submit(a_draw()).result(60)
         assert bench.loaded == ["counting", "other", "counting"]
 
-    def test_that_do_not_fit_are_an_answer_and_the_next_request_tries_again(self, bench: Bench) -> None:
-        bench.before_load = fails(2, lambda name: None)
-        with pytest.raises(OutOfMemory):
-            bench.engine.submit(a_draw()).result(60)
-        assert bench.engine.submit(a_draw()).result(60).nfe == 4
+    def test_that_do_not_fit_are_an_answer_to_all_who_wait_and_tried_again_after_a_while(self) -> None:
+        clock, tries = Clock(), Counter[str]()
+        bench = Bench(clock=clock)
+
+        def too_large(name: str) -> None:
+            tries[name] += 1
+            if name == "large":
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        bench.before_load = too_large
+        *large, other = bench.together(*(a_draw(f"p{n}", base="large") for n in range(12)), a_draw())
+        for ticket in large:
+            with pytest.raises(Unavailable) as caught:
+                ticket.result(60)
+            assert caught.value.code == "out_of_memory"
+        assert other.result(60).nfe == 4
+        assert tries["large"] == 2, "once, and once more with what could be freed"
+        clock.later(REFUSED_SECONDS - 7)
+        with pytest.raises(Unavailable, match="not enough memory for the base model large") as caught:
+            bench.engine.submit(a_draw(base="large")).result(60)
+        assert (caught.value.code, caught.value.retry_after, tries["large"]) == ("out_of_memory", 7, 2)
+        clock.later(7)
+        bench.before_load = lambda name: None
+        assert bench.engine.submit(a_draw(base="large")).result(60).nfe == 4
+        bench.engine.close()
 
     def test_that_do_not_fit_are_an_answer_for_work_too(self, bench: Bench) -> None:
         bench.before_load = fails(2, lambda name: None)
@@ -151,6 +174,26 @@ class TestStacks:
         assert not slots.holds(((first, 1.0),)), "it had to make room"
         assert float(net[0].a.abs().sum() + net[0].b.abs().sum()) == 0
         slots.wear(slots.place([((first, 1.0),)]))
+        torch.testing.assert_close(net(x), worn, atol=0, rtol=0)
+
+    def test_that_are_worn_by_some_layers_only_are_no_company(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each layer gathers its rows anew, and the second one's did not fit: the next call is dressed from the start."""
+        net, x = self.net(), torch.randn(1, 3, 4)
+        slots = Slots(net, count=2, rank=2)
+        one, other = slots.place([((self.both("x"), 1.0),), ((self.both("y"), 1.0),)])
+        slots.wear([one])
+        worn, own, left = net(x), SlottedLinear.wear, [1, 0]
+
+        def torn(layer: SlottedLinear, index: torch.Tensor | None) -> None:
+            if left.pop() == 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            own(layer, index)
+
+        with monkeypatch.context() as scarce:
+            scarce.setattr(SlottedLinear, "wear", torn)
+            with pytest.raises(torch.OutOfMemoryError):
+                slots.wear([other])
+        slots.wear([one])
         torch.testing.assert_close(net(x), worn, atol=0, rtol=0)
 
     def test_that_do_not_fit_fail_who_wears_them_alone(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

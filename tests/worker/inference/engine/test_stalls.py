@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 
 import pytest
+import torch
 
 from tests.eventually import eventually
-from tests.worker.inference.counting import Gate, a_draw, entry
-from tests.worker.inference.engine.conftest import Bench, Clock
-from worker.inference.engine.requests import LoraFile, Worn
+from tests.worker.inference.counting import Gate, a_draw, entry, worn
+from tests.worker.inference.engine.conftest import Bench, Clock, Shelf
+from worker.inference.engine.figures import FORGIVEN_SECONDS
+from worker.inference.engine.requests import AdapterRefused, LoraFile, OutOfMemory, Worn
 from worker.inference.engine.roster import Roster
 from worker.inference.engine.served import Served
 
@@ -112,7 +114,114 @@ class TestAStandstill:
         assert seen == [100, 0]
 
 
+class TestALostDevice:
+    """CUDA answers every call after the one that broke it with the same error, within milliseconds."""
+
+    ERRORS = (
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be …"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+    )
+
+    @pytest.mark.parametrize("error", ERRORS)
+    @pytest.mark.parametrize("part", ["encode", "predict", "decode"])
+    def test_is_told_also_while_nobody_asks_and_until_it_draws_again(
+        self, bench: Bench, error: Exception, part: str
+    ) -> None:
+        def broken(*given: object, **named: object) -> None:
+            raise error
+
+        own = getattr(bench.family, part)
+        setattr(bench.family, part, broken)
+        with pytest.raises(RuntimeError, match="CUDA error"):
+            bench.engine.submit(a_draw()).result(60)
+        rest(bench)
+        assert bench.engine.figures().device_lost == str(error).split("\n", maxsplit=1)[0]
+        setattr(bench.family, part, own)
+        bench.engine.submit(a_draw()).result(60)
+        assert bench.engine.figures().device_lost == ""
+
+    def test_is_seen_by_work_that_has_a_base_for_itself(self, bench: Bench) -> None:
+        def broken(served: Served) -> None:
+            raise self.ERRORS[0]
+
+        with pytest.raises(torch.AcceleratorError):
+            bench.engine.exclusively(entry(), broken).result(60)
+        assert "illegal memory access" in bench.engine.figures().device_lost
+
+    @pytest.mark.parametrize(
+        "words", ["out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"]
+    )
+    def test_is_not_one_without_memory(self, bench: Bench, words: str) -> None:
+        def full(texts: list[str]) -> None:
+            raise RuntimeError(f"CUDA error: {words}")
+
+        bench.family.before_call = full
+        with pytest.raises(OutOfMemory):
+            bench.engine.submit(a_draw()).result(60)
+        assert bench.engine.figures().device_lost == ""
+
+
+class TestFaultsInARow:
+    def test_are_counted_until_a_request_is_drawn_or_they_are_forgiven(self, bench: Bench, clock: Clock) -> None:
+        own = bench.family.decode
+
+        def broken(latents: torch.Tensor) -> torch.Tensor:
+            raise ValueError("a fault")
+
+        def fail(times: int) -> int:
+            bench.family.decode = broken  # type: ignore[method-assign]
+            for _ in range(times):
+                with pytest.raises(ValueError, match="a fault"):
+                    bench.engine.submit(a_draw()).result(60)
+            bench.family.decode = own  # type: ignore[method-assign]
+            return bench.engine.figures().faults_in_a_row
+
+        assert fail(3) == 3
+        bench.engine.submit(a_draw()).result(60)
+        assert bench.engine.figures().faults_in_a_row == 0
+        fail(2)
+        clock.later(FORGIVEN_SECONDS)
+        assert bench.engine.figures().faults_in_a_row == 0
+        assert fail(1) == 3, "nothing was drawn meanwhile"
+
+    def test_are_not_refusals(self, bench: Bench) -> None:
+        for _ in range(2):
+            with pytest.raises(AdapterRefused):
+                bench.engine.submit(a_draw(adapters=(worn("x", rank=9),))).result(60)
+        assert bench.engine.figures().faults_in_a_row == 0
+
+
 class TestNoStandstill:
+    def test_is_the_fetch_of_the_only_base_that_is_asked_for(self, clock: Clock) -> None:
+        shelf = Shelf("far")
+        bench = Bench(clock=clock, fetch=shelf.fetch)
+        far = bench.engine.submit(a_draw(base="far"))
+        eventually(lambda: shelf.asked and bench.engine._tally._since is None)
+        clock.later(3600)
+        assert (bench.engine.figures().waiting, stalled(bench)) == (1, 0)
+        bench.before_load = lambda name: (clock.later(50), seen.append(stalled(bench)))
+        seen: list[float] = []
+        shelf.arrived.set()
+        assert far.result(60).nfe == 4
+        assert seen == [50], "its load is one"
+        bench.engine.close()
+
+    def test_is_a_fetch_but_who_waits_for_something_else_counts(self, clock: Clock) -> None:
+        shelf, coming = Shelf("far"), Future[LoraFile]()
+        bench = Bench(clock=clock, fetch=shelf.fetch)
+        bench.engine.submit(a_draw()).result(60)
+        tickets = [bench.engine.submit(a_draw(base="far"))]
+        eventually(lambda: bench.engine._tally._since is None)
+        clock.later(3600)
+        tickets.append(bench.engine.submit(a_draw(adapters=(Worn(coming, "x@1", "0"),))))
+        clock.later(70)
+        assert stalled(bench) == 70
+        tickets[1].abort()
+        eventually(lambda: stalled(bench) == 0)
+        shelf.arrived.set()
+        assert tickets[0].result(60).nfe == 4
+        bench.engine.close()
+
     def test_is_work_that_has_the_base_for_itself_for_long(self, bench: Bench, clock: Clock) -> None:
         def work(served: Served) -> float:
             clock.later(500)

@@ -1,6 +1,6 @@
 """Memory that runs out, failures that stay alone, aborts and ends, over arithmetic that counts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 
@@ -14,12 +14,15 @@ from tests.worker.inference.engine.conftest import Bench
 from worker.inference.engine.engine import Engine
 from worker.inference.engine.requests import (
     Draining,
+    Drawn,
     LoraFile,
     NotANumber,
     OutOfMemory,
     QueueFull,
     Worn,
 )
+from worker.inference.engine.running import Running
+from worker.models.family import Conditions
 
 Make = Callable[..., Engine]
 
@@ -86,6 +89,38 @@ class TestFailures:
         with pytest.raises(JobFailure, match="no such folder"):
             broken.result(60)
         assert good.result(60).nfe == 4
+
+    def test_of_one_of_a_requests_pictures_on_its_way_in_stay_its_own(self, bench: Bench) -> None:
+        own, encoded = bench.family.encode, list[str]()
+
+        def encode(prompts: Sequence[str], negatives: Sequence[str] | None = None) -> Conditions:
+            encoded.extend(prompts)
+            if prompts == ["two"] and encoded.count("two") == 2:
+                raise ValueError("cannot read that")
+            return own(prompts, negatives)
+
+        bench.family.encode = encode  # type: ignore[method-assign]
+        two, other = bench.together(a_draw("two", count=2), a_draw("other"))
+        with pytest.raises(ValueError, match="cannot read that"):
+            two.result(60)
+        assert other.result(60).nfe == 4
+
+    def test_of_an_answer_that_does_not_fit_into_memory_are_told(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        own = Running.drawn
+
+        def drawn(request: Running) -> Drawn:
+            if request.draw.prompt == "large":
+                raise MemoryError
+            return own(request)
+
+        monkeypatch.setattr(Running, "drawn", drawn)
+        large, other = bench.together(a_draw("large", count=2), a_draw("other", steps=9))
+        with pytest.raises(OutOfMemory):
+            large.result(60)
+        assert other.result(60).nfe == 9
+        assert (bench.engine.figures().failed, bench.engine.figures().finished) == (1, 1)
 
     def test_of_numbers_that_overflow_are_told(self, bench: Bench) -> None:
         nan = LoraFile("nan@1", "nan", 1, {"mix": (torch.full((1, 4), torch.inf), torch.zeros(4, 1))})
