@@ -40,6 +40,7 @@ def run(begin: pipe.Begin, say: Say, stop: AskedToStop) -> None:
         resolution=recipe.base.resolution,
         preview_decoder=Path(recipe.base.preview_decoder) if recipe.method.preview == "taesd" else None,
         guidance=recipe.base.guidance_scale,
+        parks_text=True,
     )
     if recipe.gradient_checkpointing or base.recomputes:
         base.enable_gradient_checkpointing()

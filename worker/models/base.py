@@ -26,6 +26,7 @@ from worker.models.ddim import Diffusion
 from worker.models.family import Conditions
 from worker.models.flow import Flow
 from worker.models.text import Reader, Row, TextCache
+from worker.models.visiting import visiting
 from worker.sharpening.rng import generator
 
 TRAINED = "trained"
@@ -59,15 +60,23 @@ class PipelineFamily(ABC):
         self.counter = Counter(self.denoiser, self.vae.decoder)
         self.sampler = lru_cache(process.sampler)
         self._readers = readers
+        self._parked = [part for part in text_encoders(pipeline).values() if part.device != self.device]
         self._texts, self._negatives = TextCache(), TextCache()
         self._preview: AutoencoderTiny | None = None
         self._worn: str | None = None
 
     @classmethod
     def load(
-        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, resolution: int | None = None, **words: Any
+        cls,
+        folder: Path,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        resolution: int | None = None,
+        parks_text: bool = False,
+        **words: Any,
     ) -> Self:
-        """Raises JobFailure `base_unloadable`. `words` go to the pipeline."""
+        """Raises JobFailure `base_unloadable`. `parks_text`: see `load.py`; `words` go to the pipeline."""
         try:
             pipeline = cls.pipeline_class.from_pretrained(
                 folder, dtype=dtype, local_files_only=True, use_safetensors=True, **{**_absent(folder), **words}
@@ -78,7 +87,11 @@ class PipelineFamily(ABC):
                 code="base_unloadable",
             ) from error
         pipeline.set_progress_bar_config(disable=True)
-        return cls(pipeline.to(device), resolution)
+        parked = text_encoders(pipeline) if parks_text else {}
+        for name, component in pipeline.components.items():
+            if isinstance(component, nn.Module) and name not in parked:
+                component.to(device)
+        return cls(pipeline, resolution)
 
     # Text
 
@@ -90,9 +103,13 @@ class PipelineFamily(ABC):
         return self._encode(prompt)
 
     def encode(self, prompts: Sequence[str], negatives: Sequence[str] | None = None) -> Conditions:
-        positive = self._texts.rows(prompts, self._encode, self.device)
+        positive = self._texts.rows(prompts, self._encode, self.device, self._reading)
         without = negatives or [""] * len(prompts)
-        return Conditions(positive, self._negatives.rows(without, self._encode_negative, self.device))
+        return Conditions(positive, self._negatives.rows(without, self._encode_negative, self.device, self._reading))
+
+    def _reading(self) -> AbstractContextManager[None]:
+        """Parked text encoders are on the device inside the block."""
+        return visiting(self._parked, self.device) if self._parked else nullcontext()
 
     def truncations(self, prompts: Sequence[str]) -> tuple[str, ...]:
         sentences = (reader.truncation(prompt) for prompt in prompts for reader in self._readers)
@@ -258,6 +275,15 @@ class PipelineFamily(ABC):
             self.wear(None)
         with lora.several_are_meant():
             self.denoiser.delete_adapters(name)
+
+
+def text_encoders(pipeline: Any) -> dict[str, nn.Module]:
+    """Those that the folder has, by their names in the pipeline."""
+    return {
+        name: component
+        for name, component in pipeline.components.items()
+        if name.startswith("text_encoder") and isinstance(component, nn.Module)
+    }
 
 
 def side_of(pipeline: Any, resolution: int | None, sample_size: int, multiple: int) -> int:

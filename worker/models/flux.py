@@ -49,7 +49,7 @@ class Flux(PipelineFamily):
 
     def encode(self, prompts: Sequence[str], negatives: Sequence[str] | None = None) -> Conditions:
         """Negatives have no meaning here."""
-        return Conditions(self._texts.rows(prompts, self._encode, self.device), {})
+        return Conditions(self._texts.rows(prompts, self._encode, self.device, self._reading), {})
 
     def predict(
         self, latents: Tensor, t: float | Tensor, conditions: Conditions, guidance: float | Sequence[float] = 1.0

@@ -34,18 +34,23 @@ def load(
     resolution: int | None = None,
     preview_decoder: Path | None = None,
     guidance: float | None = None,
+    parks_text: bool = False,
 ) -> Family:
     """Load a base model, with a small decoder for previews beside it where one is named.
 
     `resolution` is the side of a picture in pixels; by default the one that it was trained at. `guidance`: the catalogue's,
     for a network that reads it (FLUX.1-dev): what it is fed where none is asked for; by default its family's habit.
+    `parks_text`: the text encoders stay in the machine's memory and are on the device only while they encode. Training wants
+    that, which asks for a prompt once; serving does not, where new prompts would wait for gigabytes.
     Raises JobFailure `family_mismatch` where the folder holds another family, `base_unloadable` with the reason.
     """
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     check_family(family, folder)
     where = pick_device(device)
-    loaded = _class(family).load(folder, device=where, dtype=pick_dtype(dtype, where), resolution=resolution)
+    loaded = _class(family).load(
+        folder, device=where, dtype=pick_dtype(dtype, where), resolution=resolution, parks_text=parks_text
+    )
     if preview_decoder is not None:
         loaded.load_preview_decoder(preview_decoder)
     if guidance is not None and loaded.embedded_guidance is not None:
@@ -112,5 +117,5 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """auto: bf16 on a GPU that has it, else fp32."""
     if dtype != "auto":
         return DTYPES[dtype]
-    fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if fast else torch.float32

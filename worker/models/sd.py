@@ -28,11 +28,9 @@ class StableDiffusion(PipelineFamily):
         super().__init__(pipeline, process, (config.in_channels, side, side), [clip_reader(pipeline.tokenizer)])
 
     @classmethod
-    def load(
-        cls, folder: Path, *, device: torch.device, dtype: torch.dtype, resolution: int | None = None, **words: Any
-    ) -> Self:
+    def load(cls, folder: Path, *, device: torch.device, dtype: torch.dtype, **words: Any) -> Self:
         words = {"safety_checker": None, "requires_safety_checker": False, **words}
-        return super().load(folder, device=device, dtype=dtype, resolution=resolution, **words)
+        return super().load(folder, device=device, dtype=dtype, **words)
 
     @property
     def unet(self) -> nn.Module:

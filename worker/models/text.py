@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +27,19 @@ class TextCache:
         self._rows: OrderedDict[str, Row] = OrderedDict()
         self._bytes = 0
 
-    def rows(self, texts: Sequence[str], encode: Callable[[str], Row], device: torch.device) -> dict[str, Tensor]:
-        """The texts' rows one below the other [N, …], on `device`; always with the same `encode`."""
-        found = [self._row(text, encode) for text in texts]
+    def rows(
+        self,
+        texts: Sequence[str],
+        encode: Callable[[str], Row],
+        device: torch.device,
+        reading: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> dict[str, Tensor]:
+        """The texts' rows one below the other [N, …], on `device`; always with the same `encode`.
+
+        `reading` is entered once around all that is encoded, and not at all where every row is there.
+        """
+        with nullcontext() if all(text in self._rows for text in texts) else reading():
+            found = [self._row(text, encode) for text in texts]
         return {name: torch.cat([row[name] for row in found]).to(device) for name in found[0]}
 
     def _row(self, text: str, encode: Callable[[str], Row]) -> Row:

@@ -12,7 +12,7 @@ from service.domain.errors import JobFailure
 from tests.worker import tiny_families
 from worker.models import lora
 from worker.models.base import PipelineFamily
-from worker.models.load import PIPELINES, load
+from worker.models.load import PIPELINES, load, pick_dtype
 
 FolderOf = Callable[[str], Path]
 
@@ -79,6 +79,15 @@ class TestRecomputes:
     ) -> None:
         family = load(kind.split("-", maxsplit=1)[0], folder_of(kind), device="cpu", resolution=resolution)
         assert family.recomputes == large
+
+
+@pytest.mark.parametrize(("native", "chosen"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_bf16_is_chosen_where_the_gpu_computes_in_it(
+    native: bool, chosen: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU before Ampere emulates it, slower than fp32: torch counts that as support unless it is asked not to."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    assert pick_dtype("auto", torch.device("cuda")) == chosen
 
 
 @pytest.mark.parametrize("kind", ["sd3", "flux-schnell"])

@@ -1,6 +1,7 @@
 """What is kept of encoded prompts, and what is said of those that are too long."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -39,6 +40,20 @@ class TestTextCache:
         for text in ("a", "b", "a", "c", "a", "b"):
             cache.rows([text], encoder, CPU)
         assert encoder.asked == ["a", "b", "c", "b"]
+
+    def test_the_reader_is_called_in_once_for_all_that_is_new(self) -> None:
+        """A text encoder that is parked moves once for a whole batch, and not at all for texts that are known."""
+        encoder, cache, visits = Encoder(), TextCache(), []
+
+        @contextmanager
+        def reading() -> Iterator[None]:
+            visits.append(len(encoder.asked))
+            yield
+
+        for texts in (["a", "b"], ["b", "a"], ["a", "c", "d"], ["c"]):
+            cache.rows(texts, encoder, CPU, reading)
+        assert encoder.asked == ["a", "b", "c", "d"]
+        assert visits == [0, 2]
 
     def test_a_row_above_the_bound_is_answered_all_the_same(self) -> None:
         assert TextCache(limit=1).rows(["a", "b"], Encoder(), CPU)["rows"].shape == (2, 1024)
