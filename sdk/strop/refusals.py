@@ -4,6 +4,7 @@ A Strop refusal over gRPC carries the REST face's problem whole, so both end in 
 (a proxy, a closed port) has no problem in it, and is told by its status alone.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -43,10 +44,13 @@ STATUSES: Final[Mapping[Any, int]] = {
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.FAILED_PRECONDITION: 409,
     grpc.StatusCode.ALREADY_EXISTS: 409,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 413,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
+
+_SIZE: Final = re.compile(r"larger than max|size exceeds|exceeds maximum size")
+"""The words of gRPC's own refusals of messages and metadata; the code alone may also mean: too many calls at once."""
 
 
 def of_response(response: httpx.Response) -> StropError:
@@ -82,8 +86,10 @@ def of_call(error: Any, target: str) -> StropError:
             problem.setdefault("code", _unpacked(detail, error_details_pb2.ErrorInfo()).reason)
         elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
             retry_after = _unpacked(detail, error_details_pb2.RetryInfo()).retry_delay.ToTimedelta().total_seconds()
-    status = problem.get("status") or STATUSES.get(error.code(), 500)
     words = (error.details() or error.code().name).rstrip(".")
+    status = problem.get("status") or STATUSES.get(error.code(), 500)
+    if not problem.get("status") and error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and _SIZE.search(words):
+        status = 413
     return _error(status, problem, f"gRPC at {target}: {words}", retry_after)
 
 

@@ -62,9 +62,10 @@ class Rpc(jobs_pb2_grpc.JobsServicer):
 
 
 @contextmanager
-def rpc_server(**script: list[Behaviour]) -> Iterator[Rpc]:
+def rpc_server(at_once: int | None = None, **script: list[Behaviour]) -> Iterator[Rpc]:
+    """`at_once`: calls above so many are refused by gRPC itself."""
     rpc = Rpc(script)
-    server = grpc.server(ThreadPoolExecutor(4))
+    server = grpc.server(ThreadPoolExecutor(4), maximum_concurrent_rpcs=at_once)
     jobs_pb2_grpc.add_JobsServicer_to_server(rpc, server)
     rpc.port = server.add_insecure_port("127.0.0.1:0")
     server.start()

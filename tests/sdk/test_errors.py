@@ -1,13 +1,16 @@
 """Refusals of both faces end in one tree, with the same content."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import grpc
 import pytest
 import strop
 from google.rpc import error_details_pb2, status_pb2
 from strop import errors
-from strop.v1 import problems_pb2
+from strop.v1 import jobs_pb2, problems_pb2
 
-from tests.sdk.servers import Reply, http_server, refuse, rpc_server
+from tests.sdk.servers import Reply, http_server, job, refuse, rpc_server
 
 KINDS = {
     422: (strop.InvalidRequest, grpc.StatusCode.INVALID_ARGUMENT),
@@ -75,6 +78,41 @@ def test_a_proxy_between_is_told_by_its_status(status: int, kind: type[strop.Str
         with pytest.raises(strop.StropError, match=f"/jobs/x/artifacts answered {status}") as caught:
             client.artifacts.list("x")
         assert type(caught.value) is kind
+
+
+def test_too_many_calls_at_once_are_told_by_grpc_itself_and_may_be_sent_again() -> None:
+    held, begun = Event(), Event()
+
+    def hold(request: object, context: grpc.ServicerContext) -> jobs_pb2.JobsGetResponse:
+        begun.set()
+        held.wait(30)
+        return jobs_pb2.JobsGetResponse(job=job())
+
+    with (
+        rpc_server(at_once=1, Get=[hold]) as rpc,
+        strop.Client(grpc_url=f"127.0.0.1:{rpc.port}", retries=0) as one,
+        strop.Client(grpc_url=f"127.0.0.1:{rpc.port}", retries=5) as patient,
+        ThreadPoolExecutor() as others,
+    ):
+        first = others.submit(one.jobs.get, "x")
+        try:
+            assert begun.wait(30)
+            with pytest.raises(strop.RateLimited, match=r"(?i)exceeded") as caught:
+                one.jobs.get("x")
+            assert caught.value.status == 429
+            second = others.submit(patient.jobs.get, "x")
+        finally:
+            held.set()
+        assert first.result(30) == second.result(30)
+
+
+def test_a_message_larger_than_grpc_takes_is_too_large() -> None:
+    with (
+        rpc_server(Create=[refuse(grpc.StatusCode.INTERNAL)]) as rpc,
+        strop.Client(grpc_url=f"127.0.0.1:{rpc.port}", retries=0) as client,
+        pytest.raises(strop.TooLarge, match="larger than max"),
+    ):
+        client.jobs.create(base_model="x" * 5 * 2**20)
 
 
 def test_broken_details_over_grpc_leave_the_code_to_tell() -> None:
