@@ -6,7 +6,8 @@ lost connection do it once. The same key and the same request give the same job 
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Never
+from enum import Enum
+from typing import Any, Final, Never
 
 from strop.errors import FieldError, InvalidRequest, JobCancelled, JobFailed, RateLimited, StropError, Unavailable
 from strop.messages import clone_request, create_request, plain
@@ -19,8 +20,16 @@ from strop.v1.jobs_pb2_grpc import JobsStub
 
 RECONNECTS = Retries(retries=60, first_wait=0.2, longest_wait=5.0)
 """Between two messages of a watch: about five minutes, in which a gateway can be replaced."""
+NO_VALIDATION: Final[Mapping[str, Any]] = {"every": 0}
+"""What null says in JSON: a message knows a field only as there or left out."""
 NO_EVENTS = 2**63 - 1
 """`after` of one who wants the job only."""
+
+
+class LeftOut(Enum):
+    """The default of a field of which None says something else."""
+
+    LEFT_OUT = "left out"
 
 
 class Jobs:
@@ -45,7 +54,7 @@ class Jobs:
         dtype: str | None = None,
         gradient_checkpointing: bool | None = None,
         samples: Mapping[str, Any] | None = None,
-        validation: Mapping[str, Any] | None = None,
+        validation: Mapping[str, Any] | LeftOut | None = LeftOut.LEFT_OUT,
         checkpoint_every: int | None = None,
         max_seconds: float | None = None,
         max_nfe: int | None = None,
@@ -56,11 +65,16 @@ class Jobs:
         idempotency_key: str | None = None,
         **unknown: Never,
     ) -> Job:
-        """Queue a job: the fields of `POST /jobs`, so that `create(**json.load(file))` does what curl does.
+        """Queue a job: the fields of `POST /jobs`, so that `create(**json.load(file))` makes the job that curl makes.
 
         base_model, reward, and prompts or prompts_file (or, for sharpening-sft, images_file) are needed; everything else
-        has a default. Raises InvalidRequest with an entry and a remedy for each wrong field, a misspelt one too.
+        has a default. None leaves a field out, with one exception: validation=None asks for none, where a method has one by
+        default. Raises InvalidRequest with an entry and a remedy for each wrong field, a misspelt one too.
         """
+        if isinstance(validation, LeftOut):
+            validation = None
+        elif validation is None:
+            validation = NO_VALIDATION
         fields = {
             "base_model": base_model, "prompts": prompts, "prompts_file": prompts_file,
             "images_file": images_file, "start_adapter": start_adapter, "reward": reward,

@@ -18,6 +18,10 @@ WHOLE_BELOW: Final = 2**53
 """Whole numbers that a double holds exactly."""
 
 
+NEVER_EMPTY: Final = frozenset({("prompts",), ("lora", "targets")})
+"""Lists that a message would drop where they are empty, and that the service refuses so."""
+
+
 def plain(message: Message) -> dict[str, Any]:
     """A message as the REST face's JSON has it: every field, None where it is absent; timestamps as datetimes."""
     return {each.name: _field(message, each) for each in message.DESCRIPTOR.fields}
@@ -129,6 +133,8 @@ def _put(message: Message, field: FieldDescriptor, value: Any, place: tuple[str,
     elif field.is_repeated:
         fits = isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(e, str) for e in value)
         remedy = "send a list of strings"
+        if fits and not value and place in NEVER_EMPTY:
+            fits, remedy = False, "send at least one, or leave it out"
     else:
         types, kind = KINDS[field.cpp_type]
         fits = isinstance(value, types) and (not isinstance(value, bool) or bool in types)

@@ -97,7 +97,8 @@ class TestTheList:
         expect(page.locator("#link")).to_have_text("refused")
         watched.paths()
         page.clock.fast_forward(30_000)
-        page.evaluate("fetch('/healthz').then((answer) => answer.text())")  # what the wait's end asked for came before it
+        # what the wait's end asked for would come before this
+        page.evaluate("fetch('/healthz').then((answer) => answer.text())")
         assert watched.paths() == ["/healthz"]
         expect(page.locator("#link")).to_have_text("refused")
         cancel(stack, *jobs)

@@ -48,6 +48,11 @@ def test_what_is_none_is_left_out() -> None:
     assert message == jobs_pb2.JobsCreateRequest(base_model="shapes")
 
 
+def test_a_list_that_may_be_empty_is() -> None:
+    message = create_request({"samples": {"prompts": []}, "validation": {"prompts": []}, "needs": {"labels": []}})
+    assert message.HasField("samples")
+
+
 def test_an_empty_object_is_there_all_the_same() -> None:
     message = create_request({"reward": {}, "lora": {}})
     assert message.HasField("reward")
@@ -67,6 +72,9 @@ def test_an_empty_object_is_there_all_the_same() -> None:
         ({"base_model": 5}, "base_model", "send a string"),
         ({"prompts": "a red circle"}, "prompts", "send a list of strings"),
         ({"lora": {"targets": [1]}}, "lora.targets", "send a list of strings"),
+        ({"prompts": []}, "prompts", "send at least one, or leave it out"),
+        ({"prompts": [], "prompts_file": "file_1"}, "prompts", "send at least one, or leave it out"),
+        ({"lora": {"targets": []}}, "lora.targets", "send at least one, or leave it out"),
         ({"lora": [4]}, "lora", "send a JSON object"),
         ({"reward": "clip"}, "reward", "send a JSON object"),
         ({"reward": {"x": float("nan")}}, "reward", "send a JSON object"),
