@@ -53,6 +53,7 @@ def certificate_recipe(parent: Job, asked: CertificateRequest, checkpoints: Sequ
             code="too_few_checkpoints",
         )
     begin, end = _span(asked, list(stored))
+    _check_devices(parent, stored[begin].fence, stored[end].fence)
     replay = Replay(
         checkpoint_step=begin, checkpoint_fence=stored[begin].fence, to_step=end, expected_sha256=stored[end].sha256
     )
@@ -64,6 +65,18 @@ def certificate_recipe(parent: Job, asked: CertificateRequest, checkpoints: Sequ
         "metadata": {},
     }
     return parent.recipe.model_copy(update={**own, "parent_id": parent.id, "replay": replay})
+
+
+def _check_devices(parent: Job, first: int, last: int) -> None:
+    """A GPU's bits are promised to nobody: not those of the steps that are replayed, nor those of the replay."""
+    between = [attempt.device for attempt in parent.attempts if first <= attempt.fence <= last and attempt.device]
+    others = [device for device in between if not device.startswith("cpu")]
+    if others:
+        raise Conflict(
+            f"steps between these checkpoints were trained on {others[0]}, and bits are promised on the same kind of CPU only: "
+            "certify a job whose worker trains on the CPU (STROP_DEVICE=cpu)",
+            code="not_trained_on_cpu",
+        )
 
 
 def _span(asked: CertificateRequest, stored: list[int]) -> tuple[int, int]:

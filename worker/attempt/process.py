@@ -22,7 +22,10 @@ CHILD = (sys.executable, "-P", "-m", "worker.child")
 PACKAGE_ROOT = str(Path(__file__).parents[2])
 """Where the package `worker` lies: a child runs the code of its parent, installed or not."""
 
-_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "TZ")
+_PASSED_ON = (
+    "PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "TZ",
+    "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF",
+)  # fmt: skip
 _MAX_LINE = 1_000
 _PARTING_SECONDS = 1.0
 
@@ -35,6 +38,7 @@ def bare_environment(scratch: Path, threads: int, inherited: Mapping[str, str] =
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "HF_HOME": str(scratch / "hf"),

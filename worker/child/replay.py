@@ -1,7 +1,8 @@
 """A certificate's training: from one stored checkpoint of a job to the next, whose digest must be met.
 
 The file that the replayed state makes is compared, with the account of the file to be met: clocks are not part of the claim.
-Nothing is kept; a replay that is stopped begins again.
+Nothing is kept; a replay that is stopped begins again. It runs on the CPU, whatever the worker trains on: bits are promised
+on the same kind of CPU only.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from service.domain.errors import JobFailure
 from service.domain.recipes import Recipe
 from worker import pipe
-from worker.child.account import Account
+from worker.child.account import Account, Hardware
 from worker.child.teller import AskedToStop, Say, step_data
 from worker.training.checkpoint import account_of, unpack
 from worker.training.events import Checkpointed, Event, Finished, Resumed, Stepped, Warned
@@ -25,12 +26,24 @@ def quiet(recipe: Recipe) -> Recipe:
 
 
 class Replay:
-    """`start` and `goal` are the bytes of the two checkpoints. Raises JobFailure `checkpoint_damaged`."""
+    """`start` and `goal` are the bytes of the two checkpoints.
 
-    def __init__(self, say: Say, stop: AskedToStop, *, to_step: int, device: str, start: bytes, goal: bytes) -> None:
+    Raises JobFailure `checkpoint_damaged`; `not_trained_on_cpu` where either was made on something else.
+    """
+
+    def __init__(
+        self, say: Say, stop: AskedToStop, *, to_step: int, device: str, hardware: Hardware, start: bytes, goal: bytes
+    ) -> None:
         self._say, self._stop, self._to_step, self._device = say, stop, to_step, device
-        self._account = account_of(goal)
-        self._is_last = Account.read(self._account).spent
+        self._account, met = account_of(goal), Account.read(account_of(goal))
+        self._is_last, self._made_on, self._hardware = met.spent, met.hardware, hardware
+        for made_on in (Account.read(account_of(start)).hardware, met.hardware):
+            if made_on is not None and not made_on.device.startswith("cpu"):
+                raise JobFailure(
+                    f"the checkpoint was made on {made_on}, and bits are promised on the same kind of CPU only: certify a "
+                    "job whose worker trains on the CPU (STROP_DEVICE=cpu)",
+                    code="not_trained_on_cpu",
+                )
         began, _ = unpack(start)
         self._nfe, self._fe = began.counts.nfe, began.counts.fe(began.backward_cost)
         self._step, self._spent = began.step, (0, 0.0)
@@ -48,8 +61,9 @@ class Replay:
             match event:
                 case Resumed():
                     self._say(pipe.Ready(self._device, event.step))
+                    self._tell_of_other_hardware(event.step)
                 case Warned():
-                    self._say(pipe.Report("job.log", event.step, {"level": "warning", "lines": [event.message]}))
+                    self._warn(event.step, event.message)
                 case Stepped():
                     self._tell_step(event)
                 case Checkpointed(step=self._to_step, snapshot=snapshot):
@@ -67,6 +81,17 @@ class Replay:
             if asked is not None:
                 self._say(pipe.Finished(self._step, asked.reason, *self._spent))
                 return
+
+    def _tell_of_other_hardware(self, step: int) -> None:
+        if self._made_on is not None and self._made_on != self._hardware:
+            self._warn(
+                step,
+                f"replayed on other hardware ({self._hardware}) than the job's ({self._made_on}): where the digests differ, "
+                "that alone may be why",
+            )
+
+    def _warn(self, step: int, sentence: str) -> None:
+        self._say(pipe.Report("job.log", step, {"level": "warning", "lines": [sentence]}))
 
     def _tell_step(self, event: Stepped) -> None:
         self._step = event.step

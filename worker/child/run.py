@@ -17,7 +17,7 @@ from worker import pipe
 from worker.child.account import Account, hardware_of
 from worker.child.replay import Replay, quiet
 from worker.child.teller import AskedToStop, Say, Teller
-from worker.models.load import load
+from worker.models.load import load, pick_device
 from worker.rewards.make import make
 from worker.training.checkpoint import account_of
 from worker.training.events import Event
@@ -32,10 +32,13 @@ def run(begin: pipe.Begin, say: Say, stop: AskedToStop) -> None:
     recipe = Recipe.model_validate(begin.recipe)
     prompts = Path(begin.prompts_path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     images = own_pictures(begin, recipe)
+    device = torch.device("cpu") if recipe.replay else pick_device(begin.device)
+    if device.type == "cuda":
+        repeat_kernels()
     base = load(
         recipe.base.family,
         Path(begin.base_path),
-        device=begin.device,
+        device=str(device),
         dtype=recipe.dtype,
         resolution=recipe.base.resolution,
         preview_decoder=Path(recipe.base.preview_decoder) if recipe.method.preview == "taesd" else None,
@@ -65,6 +68,13 @@ def run(begin: pipe.Begin, say: Say, stop: AskedToStop) -> None:
         driver.tell(events)
 
 
+def repeat_kernels() -> None:
+    """The same sums in the same order each time, where CUDA has such a kernel: a resumed training is then nearly the
+    undisturbed one. What has none is told of among the log lines. cuBLAS is asked by CUBLAS_WORKSPACE_CONFIG."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs, and changes nothing
+
+
 def own_pictures(begin: pipe.Begin, recipe: Recipe) -> Images:
     """The job's own pictures, all decoded once. Raises JobFailure `image_unreadable`."""
     if begin.images_path is None:
@@ -84,7 +94,15 @@ def _driver(  # noqa: PLR0917 — what a training is told with
         if checkpoint is None or begin.goal_path is None:
             raise JobFailure("a certificate needs the checkpoint to begin with and the one to meet", code="no_replay")
         goal = Path(begin.goal_path).read_bytes()
-        return Replay(say, stop, to_step=recipe.replay.to_step, device=_name(device), start=checkpoint, goal=goal)
+        return Replay(
+            say,
+            stop,
+            to_step=recipe.replay.to_step,
+            device=_name(device),
+            hardware=hardware_of(device),
+            start=checkpoint,
+            goal=goal,
+        )
     return Teller(
         Path(begin.scratch),
         say,

@@ -66,6 +66,30 @@ class TestWhatIsReplayed:
         assert refused.value.code == "unknown_checkpoint"
         assert [(each.path, each.remedy.endswith("10, 20, 30")) for each in refused.value.errors] == [(path, True)]
 
+    @pytest.mark.parametrize("device", ["cuda:0 (NVIDIA H100)", "cuda", "mps"])
+    def test_was_trained_on_a_cpu(self, world: World, device: str) -> None:
+        """A GPU's bits are promised to nobody: a replay would find others, and say no more than that."""
+        parent = trained(world, 10, 20)
+        world.attempts.ready(parent.id, parent.fence, 0, device)
+        with pytest.raises(Conflict, match="the same kind of CPU only") as refused:
+            certificate(world, parent)
+        assert refused.value.code == "not_trained_on_cpu"
+        assert device in refused.value.message
+
+    def test_counts_the_attempts_between_its_checkpoints_only(self, world: World) -> None:
+        """Trained on a CPU, then on a GPU, then on CPUs again: what the last of them did can be replayed."""
+        parent, steps = world.post(), iter((10, 20, 30, 40))
+        for device in ("cpu", "cuda:0 (NVIDIA H100)", "cpu"):
+            held = world.claim().job
+            world.attempts.ready(held.id, held.fence, 0, device)
+            keep(world, held, next(steps))
+            if held.fence < 3:
+                world.attempts.stopped(held.id, held.fence, "handed_back")
+        keep(world, held, next(steps))
+        with pytest.raises(Conflict):
+            certificate(world, parent, from_step=10, steps=20)
+        assert certificate(world, parent, from_step=30).recipe.replay is not None
+
     @pytest.mark.parametrize("steps", [(), (10,)])
     def test_needs_two_checkpoints(self, world: World, steps: tuple[int, ...]) -> None:
         parent = trained(world, *steps)

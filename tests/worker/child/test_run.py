@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +21,7 @@ from tests.service.domain.archives import zipped
 from worker import pipe
 from worker.attempt.pictures import unpack as unpack_pictures
 from worker.child.account import Account
-from worker.child.run import run
+from worker.child.run import repeat_kernels, run
 from worker.child.teller import ADAPTER, KOHYA, Teller
 from worker.training.checkpoint import Snapshot, account_of, unpack
 
@@ -77,6 +77,7 @@ def train(tmp_path: Path, sd_folder: Path) -> Train:
         images: Path | None = None,
         base: Path = sd_folder,
         family: Family = "sd",
+        device: str = "cpu",
         **change: Any,
     ) -> Told:
         folder = tmp_path / f"run-{len(list(tmp_path.glob('run-*')))}"
@@ -97,7 +98,7 @@ def train(tmp_path: Path, sd_folder: Path) -> Train:
             reward_model_path=None,
             checkpoint_path=str(paths["from"]) if checkpoint else None,
             scratch=str(folder),
-            device="cpu",
+            device=device,
             threads=1,
             lease_seconds=60.0,
             goal_path=str(paths["goal"]) if goal else None,
@@ -133,6 +134,34 @@ def planted(data: bytes, bit: int) -> bytes:
     numbers = max(adapter, key=lambda tensor: float(tensor.abs().max()))
     numbers.view(torch.int32)[numbers.abs().argmax()] ^= bit
     return Snapshot.of(progress, tensors).pack(account_of(data))
+
+
+def made_on(device: str, data: bytes) -> bytes:
+    """The same state, with an account of another device."""
+    account = account_of(data)
+    progress, tensors = unpack(data)
+    return Snapshot.of(progress, tensors).pack(account | {"hardware": account["hardware"] | {"device": device}})
+
+
+@pytest.fixture
+def kernels() -> Iterator[None]:
+    """Torch's switches as they were, afterwards."""
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = filled
+
+
+@pytest.mark.usefixtures("kernels")
+def test_kernels_that_repeat_their_bits_are_asked_for_and_none_is_refused(train: Train) -> None:
+    """On CUDA alone: what a CPU computes is the same with and without."""
+    before = train(steps=2)
+    assert not torch.are_deterministic_algorithms_enabled()
+    repeat_kernels()
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+    one, other = (unpack(told.data(2))[1] for told in (before, train(steps=2)))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 class TestAReplay:
@@ -194,6 +223,32 @@ class TestAReplay:
         account = account_of(job.data(4)) | {"seconds": 1e6, "hardware": None}
         goal = Snapshot.of(progress, tensors).pack(account)
         assert replay(train, job.data(2), goal).end.found_sha256 == hashlib.sha256(goal).hexdigest()
+
+    def test_runs_on_the_cpu_whatever_the_worker_trains_on(self, train: Train) -> None:
+        job = train()
+        told = replay(train, job.data(2), job.data(4), device="cuda")
+        assert told.end.found_sha256 == job.files("checkpoint")[4].sha256
+        assert pipe.Ready("cpu", 2) in told.said
+
+    @pytest.mark.parametrize("which", ["start", "goal"])
+    def test_of_what_a_gpu_made_is_refused_with_the_reason(self, train: Train, which: str) -> None:
+        job = train()
+        start, goal = (made_on("cuda: NVIDIA H100", job.data(step)) if name == which else job.data(step)
+                       for name, step in (("start", 2), ("goal", 4)))  # fmt: skip
+        with pytest.raises(JobFailure, match=r"made on cuda: NVIDIA H100.* the same kind of CPU only") as failure:
+            replay(train, start, goal)
+        assert failure.value.code == "not_trained_on_cpu"
+
+    def test_on_another_cpu_says_that_this_may_be_why(self, train: Train) -> None:
+        job = train()
+        same, other = (
+            [said.data["lines"] for said in told.said if isinstance(said, pipe.Report) and said.type == "job.log"]
+            for told in (
+                replay(train, job.data(2), goal) for goal in (job.data(4), made_on("cpu: another", job.data(4)))
+            )
+        )
+        assert same == []
+        assert "than the job's (cpu: another" in other[0][0]
 
     def test_whose_goal_lies_beyond_the_end_says_so(self, train: Train) -> None:
         job = train()
