@@ -100,6 +100,13 @@ class Settings(BaseSettings):
     steward_health_port: int | None = Field(
         default=None, ge=1, le=65535, description="Loopback port on which the steward answers /readyz; empty: none."
     )
+    worker_stop_seconds: float = Field(
+        default=28.0,
+        ge=5,
+        le=3600,
+        description="Seconds after SIGTERM in which the worker hands its job back and is gone: a little less than its supervisor gives. "
+        "Half of it is for the child's last checkpoint, to 70 % of it files may be on their way.",
+    )
     scratch_dir: Path | None = Field(
         default=None, description="Attempts' scratch folders; default: in the state folder."
     )

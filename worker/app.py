@@ -1,7 +1,7 @@
 """`celery -A worker.app worker`: the worker's composition root. No torch: the GPU is the attempts' children's.
 
 The settings are read when Celery asks for `app`; the database, the store and the polling thread begin with the worker.
-SIGTERM asks the running attempt to hand its job back, with a checkpoint; the process is gone within 30 s in any case.
+SIGTERM asks the running attempt to hand its job back, with a checkpoint; the process is gone within STROP_WORKER_STOP_SECONDS in any case.
 """
 
 import os
@@ -29,11 +29,17 @@ from worker.attempt.attempt import Workplace
 from worker.attempt.memory import memory_gib
 from worker.attempt.process import CHILD
 from worker.attempt.scratch import Scratch
+from worker.attempt.stock import Stock
 from worker.attempt.watch import Patience
 from worker.tasks import OFFERS, Felt, Worker, pulse_of, register
 
-LAST_SECOND = 28.0
-"""After SIGTERM. What is not ended by then is left to the lease: 30 s is what supervisors give."""
+
+def patience_of(settings: Settings) -> Patience:
+    """15 s for the child and 20 s for the store's answers, of the 28 s that a worker has by default to be gone in."""
+    stop = settings.worker_stop_seconds
+    return Patience(
+        lease=settings.lease_seconds, step_timeout=settings.step_timeout, hand_back=stop * 15 / 28, leave=stop * 20 / 28
+    )
 
 
 def create_worker(settings: Settings, scratch: Scratch, pulse: Pulse, command: Sequence[str] = CHILD) -> Worker:
@@ -50,12 +56,12 @@ def create_worker(settings: Settings, scratch: Scratch, pulse: Pulse, command: S
     place = Workplace(
         attempts=attempts(connect(settings.database_url)),
         keeping=Felt(attempts(connect(settings.database_url, connections=1)), pulse),
-        catalogue=catalogue.load(settings.catalogue),
+        stock=Stock(catalogue.load(settings.catalogue)),
         scratch=scratch,
         cache=settings.cache_dir,
         device=settings.device,
         threads=settings.threads,
-        patience=Patience(lease=settings.lease_seconds, step_timeout=settings.step_timeout),
+        patience=patience_of(settings),
         doorbell=Doorbell(settings.broker_url),
         code_version=version("strop-service"),
         keep_last_checkpoints=settings.keep_last_checkpoints,
@@ -99,8 +105,11 @@ class Host:
         self._worker.start()
 
     def stop(self, **_: object) -> None:
-        """In Celery's signal handler. Its warm shutdown then waits for the task, and `end` for the polling thread."""
-        last = threading.Timer(LAST_SECOND, os._exit, (os.EX_TEMPFAIL,))
+        """In Celery's signal handler. Its warm shutdown then waits for the task, and `end` for the polling thread.
+
+        What is not ended in time is left to the lease.
+        """
+        last = threading.Timer(self._settings.worker_stop_seconds, os._exit, (os.EX_TEMPFAIL,))
         last.daemon = True
         last.start()
         if self._worker is not None:

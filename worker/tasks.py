@@ -8,7 +8,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable
-from time import monotonic
+from dataclasses import replace
 from typing import get_args
 
 from celery import Celery
@@ -17,7 +17,7 @@ from kombu.asynchronous import get_event_loop
 
 from service.adapters.queue import WAKE
 from service.domain.catalogue import Family
-from service.domain.errors import StropError
+from service.domain.errors import StropError, Unavailable
 from service.domain.ids import Fence, JobId
 from service.domain.jobs import State
 from service.domain.offers import Offers
@@ -33,7 +33,7 @@ OFFERS = Offers(
     families=frozenset(get_args(Family)),
     rewards=frozenset(word for reward in REWARDS for word in get_args(reward.model_fields["type"].annotation)),
 )
-"""What this code can do; labels and memory are the machine's."""
+"""What this code can do; labels and memory are the machine's, models what it has of the catalogue's at each claim."""
 
 TURN_SECONDS = 0.005
 """Between two looks whether a task's place is free; it is within a millisecond."""
@@ -75,6 +75,8 @@ class Worker:
         self._stopping = threading.Event()
         self._current: Attempt | None = None
         self._unsettled: Attempt | None = None
+        self._settled: Attempt | None = None
+        """The last one whose end is, or was, being written."""
         self._settling = threading.Thread()
         self._poller = threading.Thread(target=self._poll, name="strop-poll")
 
@@ -83,12 +85,17 @@ class Worker:
         self._poller.start()
 
     def stop(self) -> None:
-        """Ask the running attempt to hand its job back, and take no other. Returns at once: for signal handlers."""
+        """Ask the running attempt to hand its job back, and take no other; one whose end is being written must be over soon.
+
+        Returns at once: for signal handlers.
+        """
         self._stopping.set()
         self._pulse.end()
-        current = self._current
+        current, settled = self._current, self._settled
         if current is not None:
             current.hand_back()
+        if settled is not None:
+            settled.hurry()
 
     def join(self) -> None:
         """Wait until the polling thread has ended, and with it the attempt that it may run, and the last end is written."""
@@ -114,7 +121,6 @@ class Worker:
         if self._stopping.is_set():
             self._settle_behind()
             return False
-        claimed_at = monotonic()
         try:
             claim = self._claim()
         finally:
@@ -122,7 +128,7 @@ class Worker:
         if claim is None:
             return False
         log.info("%s: attempt %d begins", claim.job.id, claim.job.fence)
-        attempt = self._current = Attempt(claim, self._place, claimed_at)
+        attempt = self._current = Attempt(claim, self._place)
         if self._stopping.is_set():
             attempt.hand_back()
         try:
@@ -134,8 +140,15 @@ class Worker:
         return True
 
     def _claim(self) -> Claim | None:
+        """Raises Unavailable, without a beat, where no job could be worked on here: others take them meanwhile."""
+        try:
+            self._place.scratch.check()
+        except OSError as error:
+            text = f"the scratch folder cannot be written to ({error}): see to its disk, or set STROP_SCRATCH_DIR"
+            raise Unavailable(text) from error
         device = self._place.device if self._place.device != "auto" else None  # what it becomes, the child will know
-        claim = self._place.attempts.claim(self._name, device, self._offers)
+        offers = replace(self._offers, models=self._place.stock.offered())
+        claim = self._place.attempts.claim(self._name, device, offers)
         self._pulse.beat()
         return claim
 
@@ -143,6 +156,9 @@ class Worker:
         """The next job need not wait until the end of the one before is written. It is claimed first: the device is free."""
         attempt, self._unsettled = self._unsettled, None
         if attempt is not None:
+            self._settled = attempt
+            if self._stopping.is_set():
+                attempt.hurry()
             self._settling = threading.Thread(target=attempt.settle, name="strop-settle")
             self._settling.start()
 

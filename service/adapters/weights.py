@@ -4,27 +4,34 @@ It is the SHA-256 of the lines that `sha256sum` prints for the folder's safetens
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from service.domain.catalogue import BaseModelEntry, RewardModelEntry
 
 PREFIX = "sha256:"
+PIECE = 2**20
+Still = Callable[[], None]
 
 
-def digest(folder: Path) -> str:
-    """`sha256:…` of a folder's weights. Raises ValueError where it has none."""
+def digest(folder: Path, still: Still = lambda: None) -> str:
+    """`sha256:…` of a folder's weights. Raises ValueError where it has none, and what `still` raises, asked for each MiB."""
     lines = []
     for path in sorted(folder.rglob("*.safetensors")):
+        total = hashlib.sha256()
         with path.open("rb") as file:
-            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder).as_posix()}\n")
+            while piece := file.read(PIECE):
+                total.update(piece)
+                still()
+        lines.append(f"{total.hexdigest()}  {path.relative_to(folder).as_posix()}\n")
     if not lines:
         raise ValueError("it holds no safetensors files")
     return PREFIX + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def check(entry: BaseModelEntry | RewardModelEntry, folder: Path) -> None:
-    """Raises ValueError with a sentence where the entry pins weights and the folder has others."""
-    if entry.revision.startswith(PREFIX) and (found := digest(folder)) != entry.revision:
+def check(entry: BaseModelEntry | RewardModelEntry, folder: Path, still: Still = lambda: None) -> None:
+    """Raises ValueError with a sentence where the entry pins weights and the folder has others; `still` as in `digest`."""
+    if entry.revision.startswith(PREFIX) and (found := digest(folder, still)) != entry.revision:
         raise ValueError(
             f"its weights are not those that the catalogue pins ({found[:19]}…, not {entry.revision[:19]}…): "
             "put the right ones back, or pin these and post the job again"

@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal
 
 from service.domain.adapters import parse_reference
@@ -20,7 +21,7 @@ from service.domain.jobs import Event, Job, JobError, Progress, State, after_los
 from service.domain.offers import Offers
 from service.domain.ports import Database, Deed, Held, ReadUnit, Store
 from service.operations import certifying, finishing, prompt_files, stowing, thinning
-from service.operations.moves import Limits, lose, move, reap
+from service.operations.moves import Limits, lose, move, put_off, reap
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -30,14 +31,15 @@ class Claim:
     """A job that is now this worker's, until the lease ends. `checkpoints` are all that there are, the newest first.
 
     A certificate has one at most: its parent's, that its recipe's `replay` names. Without it there is nothing to replay.
-    `prompts` is None where they are the captions of `images`, an archive of pictures. `start`: the file of the adapter to
-    begin with. `goal`: of a certificate, the checkpoint that its replay must meet, while it is stored.
+    `claimed_at` is `monotonic()` from before the claim: the lease counts from there. Prompts are the recipe's, or those of
+    `prompts_file`, or the captions of `images`, an archive of pictures. `start`: the file of the adapter to begin with. `goal`:
+    of a certificate, the checkpoint that its replay must meet, while it is stored.
     """
 
     job: Job
-    lease_seconds: float
-    prompts: tuple[str, ...] | None
+    claimed_at: float
     checkpoints: tuple[Artifact, ...]
+    prompts_file: File | None = None
     images: File | None = None
     start: Artifact | None = None
     goal: Artifact | None = None
@@ -61,14 +63,24 @@ class Attempts:
         self._limits = Limits(lease_seconds, attempt_limit, backoff_seconds)
 
     def claim(self, worker: str, device: str | None, offers: Offers) -> Claim | None:
-        """Take the next job that fits, or None. Reaps first. A job whose prompts cannot be had is ended, and the next taken."""
-        while held := self._take(worker, device, offers):
+        """Take the next job that fits, or None. Reaps first. A job that names what is gone is ended, and the next taken.
+
+        Nothing is read from the store here: nobody renews the lease yet. Raises Unavailable; a job that was taken by then is
+        put off.
+        """
+        while True:
+            claimed_at = monotonic()
+            held = self._take(worker, device, offers)
+            if held is None:
+                return None
             try:
-                return self._brief(held)
+                return self._brief(held, claimed_at)
+            except Unavailable as away:
+                self.put_off(held.id, held.fence, JobError(away.code, away.message))
+                raise
             except StropError as error:
-                wrong = JobError(error.code, f"the job's recipe or prompts cannot be had: {error.message}")
-                self.fail(held.id, held.fence, wrong, cause=error.code, retry=isinstance(error, Unavailable))
-        return None
+                wrong = JobError(error.code, f"the job's recipe or its files cannot be had: {error.message}")
+                self.fail(held.id, held.fence, wrong, cause=error.code, retry=False)
 
     def heartbeat(self, job_id: JobId, fence: Fence) -> State:
         """Let the lease end `lease_seconds` from now, by the database's clock. Returns the state. Raises FenceLost."""
@@ -128,6 +140,11 @@ class Attempts:
         """The same of an uploaded file."""
         stowing.fetch(self._store, file.key, path, file.sha256)
 
+    def read_prompts(self, file: File, path: Path) -> tuple[str, ...]:
+        """The prompts of an uploaded file, which is brought to `path`. Raises Damaged and InvalidRequest."""
+        self.read_file(file, path)
+        return prompt_files.parse(path.read_bytes(), file)
+
     def thin(self, job_id: JobId, fence: Fence, *, keep_last: int, best_step: int | None) -> list[Artifact]:
         """Delete checkpoints that are neither among the last nor the best; returns them. Raises FenceLost."""
         return thinning.thin(self._database, self._store, job_id, fence, keep_last=keep_last, best_step=best_step)
@@ -160,10 +177,20 @@ class Attempts:
         )  # fmt: skip
 
     def fail(self, job_id: JobId, fence: Fence, error: JobError, *, cause: str, retry: bool) -> Job:
-        """End a counted attempt: queued again after a wait where `retry` and attempts are left, else failed with the error."""
+        """End a counted attempt: queued again after a wait where `retry` and attempts are left, else failed with the error.
+
+        The count begins anew with an attempt that stored a newer checkpoint than there was.
+        """
         with self._database.write() as unit:
             held = unit.jobs.own(job_id, fence)
             lose(unit, held, error, cause, self._limits, retry=retry)
+            return _whole(unit.jobs.get(held.tenant, job_id))
+
+    def put_off(self, job_id: JobId, fence: Fence, error: JobError) -> Job:
+        """End an attempt for which the job is not to blame (`moves.PUT_OFF`): not counted, queued again after a wait that grows."""
+        with self._database.write() as unit:
+            held = unit.jobs.own(job_id, fence)
+            put_off(unit, held, error, self._limits)
             return _whole(unit.jobs.get(held.tenant, job_id))
 
     def stopped(self, job_id: JobId, fence: Fence, cause: Literal["cancelled", "paused", "handed_back"]) -> Job:
@@ -187,15 +214,14 @@ class Attempts:
             reap(unit, self._limits)
             return unit.jobs.claim(worker, device, offers, self._limits.lease_seconds)
 
-    def _brief(self, held: Held) -> Claim:
+    def _brief(self, held: Held, claimed_at: float) -> Claim:
         with self._database.read() as unit:
-            job = _whole(unit.jobs.get(held.tenant, held.id))
+            job = _whole(unit.jobs.whole(held.tenant, held.id))
             recipe = job.recipe
             checkpoints, goal = certifying.checkpoints(unit, job), certifying.goal(unit, job)
             file, images = (_file(unit, job, named) for named in (recipe.prompts_file, recipe.images_file))
             start = _start(unit, job)
-        prompts = recipe.prompts if file is None else prompt_files.read(self._store, file)
-        return Claim(job, self._limits.lease_seconds, prompts, tuple(reversed(checkpoints)), images, start, goal)
+        return Claim(job, claimed_at, tuple(reversed(checkpoints)), file, images, start, goal)
 
 
 def _file(unit: ReadUnit, job: Job, named: str | None) -> File | None:

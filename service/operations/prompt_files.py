@@ -6,6 +6,11 @@ from service.domain.uploads import read_prompts
 
 
 def read(store: Store, file: File) -> tuple[str, ...]:
-    """The prompts of a text or JSONL file, normalised, in order. It was checked when it was uploaded."""
+    """The prompts of a stored text or JSONL file. Raises Damaged and Unavailable."""
+    return parse(b"".join(store.open(file.key)), file)
+
+
+def parse(content: bytes, file: File) -> tuple[str, ...]:
+    """Normalised, in order. The file was checked when it was uploaded; InvalidRequest where another release is stricter."""
     assert file.kind in (FileKind.TEXT, FileKind.JSONL)
-    return read_prompts(b"".join(store.open(file.key)), file.kind)
+    return read_prompts(content, file.kind)

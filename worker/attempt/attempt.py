@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeGuard, assert_never
 
-from service.domain.catalogue import Catalogue
 from service.domain.errors import Conflict, Damaged, FenceLost, InvalidTransition, Unavailable
 from service.domain.jobs import JobError, State
 from service.domain.ports import Doorbell
@@ -19,12 +18,13 @@ from service.operations.attempts import Attempts, Claim
 from worker import pipe
 from worker.attempt.attend import Line, Said, attend
 from worker.attempt.inputs import Inputs
-from worker.attempt.patience import STORE_SECONDS, patiently
+from worker.attempt.patience import LAST_STORE_SECONDS, patiently
 from worker.attempt.process import CHILD, PACKAGE_ROOT, Process, bare_environment
 from worker.attempt.scratch import Scratch
 from worker.attempt.scribe import Scribe
-from worker.attempt.staging import NotStaged, check_catalogue, stage_models
-from worker.attempt.verdict import Certified, ChildEnd, Dropped, Failed, Stopped, Succeeded, Verdict, judge
+from worker.attempt.staging import Models, NotStaged, OtherWeights, stage_models
+from worker.attempt.stock import Stock
+from worker.attempt.verdict import Certified, ChildEnd, Dropped, Failed, PutOff, Stopped, Succeeded, Verdict, judge
 from worker.attempt.watch import Keeping, Patience, Watch
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Workplace:
 
     attempts: Attempts
     keeping: Keeping
-    catalogue: Catalogue
+    stock: Stock
     scratch: Scratch
     cache: Path
     device: str
@@ -49,13 +49,11 @@ class Workplace:
 
 
 class Attempt:
-    """`claimed_at` is `monotonic()` from before the claim: the lease counts from there."""
-
-    def __init__(self, claim: Claim, place: Workplace, claimed_at: float) -> None:
+    def __init__(self, claim: Claim, place: Workplace) -> None:
         self._claim, self._job, self._place = claim, claim.job, place
-        self._watch = Watch(place.keeping, claim.job.id, claim.job.fence, place.patience, claimed_at)
+        self._watch = Watch(place.keeping, claim.job.id, claim.job.fence, place.patience, claim.claimed_at)
         self._held = ExitStack()
-        self._end: ChildEnd | Failed | None = None
+        self._end: ChildEnd | Failed | PutOff | None = None
 
     @property
     def name(self) -> str:
@@ -63,7 +61,12 @@ class Attempt:
 
     def hand_back(self) -> None:
         """The worker ends: save what there is and leave the job to another. From any thread."""
+        self._watch.leave()
         self._watch.ask("hand_back")
+
+    def hurry(self) -> None:
+        """The worker ends while the attempt's end is being written. From any thread."""
+        self._watch.leave()
 
     def run(self) -> None:
         self.work()
@@ -74,19 +77,24 @@ class Attempt:
 
         Raises for nothing that befalls the job.
         """
-        with ExitStack() as opening:
-            opening.enter_context(self._watch)
-            scratch = opening.enter_context(self._place.scratch.attempt(self.name))
-            self._held = opening.pop_all()
+        self._held.enter_context(self._watch)
         try:
-            self._end = self._work(scratch)
+            self._end = self._work(self._held.enter_context(self._place.scratch.attempt(self.name)))
         except FenceLost:
             self._watch.end("fence_lost")
         except NotStaged as failure:
             if self._watch.asked is None:
                 self._end = self._failed(failure.code, failure.message, failure.retry)
-        except (Unavailable, Damaged) as error:
+        except Damaged as error:
             self._end = self._failed(error.code, error.message, retry=True)
+        except Unavailable as away:
+            self._end = self._put_off(away.code, away.message)
+        except OSError as error:
+            text = (
+                f"the worker's scratch folder cannot be used ({error}): see to its disk, and that it may be written to"
+            )
+            log.error("%s: %s", self.name, text)
+            self._end = self._put_off("no_scratch", text)
         except Exception as error:
             log.exception("%s: a fault of the worker's ended the attempt", self.name)
             self._end = self._failed(
@@ -107,6 +115,10 @@ class Attempt:
     def _failed(code: str, message: str, retry: bool) -> Failed:
         return Failed(JobError(code, message), code, retry)
 
+    def _put_off(self, code: str, message: str) -> PutOff | None:
+        """None where the attempt was to stop anyway: then it ends as it was asked to."""
+        return PutOff(JobError(code, message)) if self._watch.asked is None else None
+
     def _work(self, scratch: Path) -> ChildEnd | None:
         """Stage and run the child; None if it was not started because the attempt is to stop.
 
@@ -114,8 +126,8 @@ class Attempt:
         """
         place, recipe = self._place, self._job.recipe
         scribe = Scribe(place.attempts, self._watch, self._job, scratch, place.keep_last_checkpoints)
-        check_catalogue(recipe, place.catalogue)
-        models = stage_models(recipe, place.cache, lambda *call: self._fetch(scratch, *call))
+        place.stock.check(recipe)
+        models = self._stage(scratch)
         inputs = Inputs(self._claim, place.attempts, self._watch, scratch)
         prompts_path, images_path = inputs.prompts()
         start_path, goal_path = inputs.start(), inputs.goal()
@@ -156,6 +168,21 @@ class Attempt:
         scribe.close()
         return ChildEnd(scribe.word, code, scribe.last_line)
 
+    def _stage(self, scratch: Path) -> Models:
+        place = self._place
+        try:
+            return stage_models(self._job.recipe, place.cache, lambda *call: self._fetch(scratch, *call), self._go_on)
+        except OtherWeights as other:
+            place.stock.note_other_weights(other.entry)
+            raise
+
+    def _go_on(self) -> None:
+        """Raises where the attempt is to end."""
+        if self._watch.lost:
+            raise FenceLost
+        if self._watch.asked is not None:
+            raise NotStaged("the attempt was asked to stop", code="stopped")
+
     def _fetch(self, scratch: Path, command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
         """Run a fetch to its end, under the watch: a cancel ends it too. Its exit code and last words."""
         ours = {"PYTHONPATH": PACKAGE_ROOT, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
@@ -168,11 +195,11 @@ class Attempt:
 
         return attend(process, self._watch, note, speaks=False), words[-1]
 
-    def _settle(self, end: ChildEnd | Failed | None) -> None:
+    def _settle(self, end: ChildEnd | Failed | PutOff | None) -> None:
         """Write how it ended. A cancel or a pause may come in between and change the state: then look again."""
         for _ in State:
             state = patiently(self._watch, lambda: self._place.attempts.control(self._job.id, self._job.fence))
-            if isinstance(end, Failed) and state in (State.RUNNING, State.FINALIZING):
+            if isinstance(end, Failed | PutOff) and state in (State.RUNNING, State.FINALIZING):
                 verdict: Verdict = end
             else:
                 child = end if isinstance(end, ChildEnd) else None
@@ -182,7 +209,9 @@ class Attempt:
                 return
             except InvalidTransition as error:
                 log.info("%s: %s; looking again", self._job.id, error.message)
-            except (Conflict, Unavailable, Damaged) as error:
+            except Unavailable as away:
+                end = self._put_off(away.code, away.message)
+            except (Conflict, Damaged) as error:
                 end = self._failed(error.code, error.message, retry=True)
 
     def _carry_out(self, verdict: Verdict) -> None:
@@ -196,12 +225,14 @@ class Attempt:
                 succeed = partial(
                     attempts.succeed, training_nfe=nfe, training_fe=fe, code_version=version, reason=reason
                 )
-                patiently(watch, lambda: succeed(job, fence), STORE_SECONDS)
+                patiently(watch, lambda: succeed(job, fence), LAST_STORE_SECONDS)
             case Certified(found, nfe, fe):
                 certify = partial(attempts.certify, found_sha256=found, training_nfe=nfe, training_fe=fe)
                 patiently(watch, lambda: certify(job, fence))
             case Failed(error, cause, retry):
                 patiently(watch, lambda: attempts.fail(job, fence, error, cause=cause, retry=retry))
+            case PutOff(error):
+                patiently(watch, lambda: attempts.put_off(job, fence, error))
             case Stopped(cause):
                 if patiently(watch, lambda: attempts.stopped(job, fence, cause)).state is State.QUEUED:
                     self._place.doorbell.ring()

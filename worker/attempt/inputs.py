@@ -9,7 +9,8 @@ from pathlib import Path
 
 from service.domain import prompts
 from service.domain.artifacts import Artifact
-from service.domain.errors import Damaged
+from service.domain.errors import Damaged, InvalidRequest
+from service.domain.files import File
 from service.operations.attempts import Attempts, Claim
 from worker.attempt.patience import STORE_SECONDS, patiently
 from worker.attempt.pictures import unpack
@@ -25,7 +26,9 @@ class Inputs:
 
     def prompts(self) -> tuple[Path, Path | None]:
         """The prompts, one a line, and the index of the job's own pictures, whose captions they are where none were given."""
-        texts, index = self._claim.prompts, None
+        texts, index = self._claim.job.recipe.prompts, None
+        if self._claim.prompts_file is not None:
+            texts = self._read_prompts(self._claim.prompts_file)
         if self._claim.images is not None:
             archive = self._scratch / "images.zip"
             patiently(self._watch, partial(self._attempts.read_file, self._claim.images, archive), STORE_SECONDS)
@@ -35,6 +38,14 @@ class Inputs:
         path = self._scratch / "prompts.txt"
         path.write_bytes(prompts.as_file(texts or ()))
         return path, index
+
+    def _read_prompts(self, file: File) -> tuple[str, ...]:
+        try:
+            read = partial(self._attempts.read_prompts, file, self._scratch / "prompts")
+            return patiently(self._watch, read, STORE_SECONDS)
+        except InvalidRequest as error:
+            text = f"{error.message}; upload the prompts again, and post the job anew"
+            raise NotStaged(text, code="prompts_unreadable") from error
 
     def start(self) -> Path | None:
         """The adapter that the job begins with."""

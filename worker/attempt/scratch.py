@@ -15,13 +15,20 @@ class Scratch:
     """A folder of this worker's own below `root`, held by a lock until `close` or the end of the process."""
 
     def __init__(self, root: Path) -> None:
-        root.mkdir(parents=True, exist_ok=True)
-        with (root / _LOCK).open("a") as gate:  # one at a time: nobody sees a folder whose owner is about to lock it
-            fcntl.flock(gate, fcntl.LOCK_EX)
-            for folder in root.glob("worker-*"):
-                _remove_if_left(folder)
-            self._folder = Path(tempfile.mkdtemp(prefix="worker-", dir=root))
-            self._lock = _lock(self._folder)
+        self._root = root
+        self._folder, self._lock = _take(root)
+
+    def check(self) -> None:
+        """Raises OSError unless an attempt could write here now. A folder that somebody removed is made anew."""
+        if not self._folder.is_dir():
+            self._lock.close()
+            self._folder, self._lock = _take(self._root)
+        probe = self._folder / "probe"
+        try:
+            probe.mkdir()
+            (probe / "written").write_bytes(b"1")
+        finally:
+            shutil.rmtree(probe, ignore_errors=True)
 
     @contextmanager
     def attempt(self, name: str) -> Iterator[Path]:
@@ -36,6 +43,17 @@ class Scratch:
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._lock.close()
+
+
+def _take(root: Path) -> tuple[Path, IO[str]]:
+    """A new folder and the lock that is held on it; what dead workers left goes."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / _LOCK).open("a") as gate:  # one at a time: nobody sees a folder whose owner is about to lock it
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        for folder in root.glob("worker-*"):
+            _remove_if_left(folder)
+        folder = Path(tempfile.mkdtemp(prefix="worker-", dir=root))
+        return folder, _lock(folder)
 
 
 def _lock(folder: Path) -> IO[str]:

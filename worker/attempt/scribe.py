@@ -12,7 +12,7 @@ from service.operations.attempts import Attempts
 from worker import pipe
 from worker.attempt.attend import Line, Said
 from worker.attempt.output import LogLines
-from worker.attempt.patience import STORE_SECONDS, patiently
+from worker.attempt.patience import LAST_STORE_SECONDS, STORE_SECONDS, patiently
 from worker.attempt.watch import Watch
 
 _SPARED = frozenset({Kind.CHECKPOINT, Kind.SAMPLE})
@@ -109,11 +109,12 @@ class Scribe:
     def _keep(self, made: pipe.FileMade) -> None:
         """Upload a finished file; the row that the operation writes makes it exist. The local one may go then."""
         job, kind, path = self._job, Kind(made.kind), self._scratch / Path(made.name).name
+        seconds = STORE_SECONDS if kind in _SPARED else LAST_STORE_SECONDS
         try:
             kept = patiently(
                 self._watch,
                 lambda: self._attempts.keep(job.id, job.fence, made.step, kind, path.name, path),
-                STORE_SECONDS,
+                seconds,
             )
             if kept.sha256 != made.sha256:
                 raise Damaged(f"{path.name} changed between the child's writing and our upload")

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.adapters import hub, weights
-from service.domain.catalogue import BaseModelEntry, Catalogue, RewardModelEntry
+from service.domain.catalogue import BaseModelEntry, RewardModelEntry
 from service.domain.errors import JobFailure
 from service.domain.recipes import Recipe
 
 Download = Callable[[Sequence[str], Mapping[str, str]], tuple[int, str]]
 """Run a command with an environment to its end; its exit code and its last words."""
+Still = Callable[[], None]
+"""Raises where the work is of no use any more."""
 
 
 class NotStaged(JobFailure):
@@ -27,6 +29,14 @@ class NotStaged(JobFailure):
         """Whether another try may help: a network may come back, a wrong entry stays wrong."""
 
 
+class OtherWeights(NotStaged):
+    """This worker's folder has other weights than the entry pins; another worker may have the right ones."""
+
+    def __init__(self, message: str, entry: BaseModelEntry | RewardModelEntry) -> None:
+        super().__init__(message, code="catalogue_changed", retry=True)
+        self.entry = entry
+
+
 @dataclass(frozen=True, slots=True)
 class Models:
     """Local folders."""
@@ -35,25 +45,12 @@ class Models:
     reward: Path | None
 
 
-def check_catalogue(recipe: Recipe, catalogue: Catalogue) -> None:
-    """Raises NotStaged unless this worker knows the models exactly as they were when the job was posted."""
-    reward = recipe.reward_model
-    bases, rewards = catalogue.bases, catalogue.rewards
-    for posted, here in ((recipe.base, bases.get(recipe.base.name)), (reward, reward and rewards.get(reward.name))):
-        if posted is not None and posted != here:
-            found = "another entry of that name" if here else "no such entry"
-            raise NotStaged(
-                f"the job was posted with the catalogue's {posted.kind} model {posted.name!r}, but this worker has "
-                f"{found}: give every process the same catalogue, or post the job again",
-                code="catalogue_changed",
-            )
-
-
-def stage_models(recipe: Recipe, cache: Path, download: Download) -> Models:
-    """Find or fetch the models of a recipe. Raises NotStaged with code base_unavailable or reward_unavailable."""
+def stage_models(recipe: Recipe, cache: Path, download: Download, still: Still = lambda: None) -> Models:
+    """Find or fetch the models of a recipe. Raises NotStaged with code base_unavailable or reward_unavailable, OtherWeights,
+    and whatever `still` raises, which is asked often where weights are hashed."""
     _check_preview_decoder(recipe)
-    base = _place(recipe.base, cache, download)
-    return Models(base, _place(recipe.reward_model, cache, download) if recipe.reward_model else None)
+    base = _place(recipe.base, cache, download, still)
+    return Models(base, _place(recipe.reward_model, cache, download, still) if recipe.reward_model else None)
 
 
 def _check_preview_decoder(recipe: Recipe) -> None:
@@ -64,10 +61,11 @@ def _check_preview_decoder(recipe: Recipe) -> None:
             f"the preview decoder of {recipe.base.name!r} should be the folder {Path(folder).name} on this worker, but there "
             'is none: put it where the catalogue says, or post the job again with method.preview "vae"',
             code="base_unavailable",
+            retry=True,
         )
 
 
-def _place(entry: BaseModelEntry | RewardModelEntry, cache: Path, download: Download) -> Path:
+def _place(entry: BaseModelEntry | RewardModelEntry, cache: Path, download: Download, still: Still) -> Path:
     code = "base_unavailable" if entry.kind == "base" else "reward_unavailable"
     what = f"the {entry.kind} model {entry.name!r}"
     if entry.source.startswith(hub.PREFIX):
@@ -79,11 +77,11 @@ def _place(entry: BaseModelEntry | RewardModelEntry, cache: Path, download: Down
     folder = Path(entry.source)
     if not folder.is_dir():
         text = f"{what} should be a folder on this worker, but there is none: check the catalogue's source"
-        raise NotStaged(text, code=code)
+        raise NotStaged(text, code=code, retry=True)
     try:
-        weights.check(entry, folder)
+        weights.check(entry, folder, still)
     except ValueError as error:
-        raise NotStaged(f"{what}: {error}", code="catalogue_changed") from error
+        raise OtherWeights(f"{what}: {error}", entry) from error
     return folder
 
 

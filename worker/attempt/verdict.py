@@ -57,11 +57,18 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class PutOff:
+    """No fault of the job's, and not counted: it is tried again after a wait that grows."""
+
+    error: JobError
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     cause: Literal["cancelled", "paused", "handed_back"]
 
 
-Verdict = Dropped | Succeeded | Certified | Failed | Stopped
+Verdict = Dropped | Succeeded | Certified | Failed | PutOff | Stopped
 
 
 def judge(state: State, end: ChildEnd | None, ended: Ended | None, asked: Reason | None) -> Verdict:

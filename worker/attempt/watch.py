@@ -41,7 +41,8 @@ class Keeping(Protocol):
 class Patience:
     """Seconds. `grace`: from a Stop to SIGTERM (two steps, if they take longer); `hand_back`: when the worker ends.
 
-    `saving`: for a pause, from the step boundary at which it is obeyed until its checkpoint is written.
+    `saving`: for a pause, from the step boundary at which it is obeyed until its checkpoint is written. `leave`: from the
+    worker's end to the moment at which files that are still on their way are left, so that the job is handed back in time.
     """
 
     lease: float
@@ -49,6 +50,7 @@ class Patience:
     grace: float = 5.0
     hand_back: float = 15.0
     saving: float = 30.0
+    leave: float = 20.0
 
 
 class Watch:
@@ -65,6 +67,7 @@ class Watch:
         self._asked: Reason | None = None
         self._asked_at = 0.0
         self._saving_at: float | None = None
+        self._leave_at = float("inf")
         self._terminated_at: float | None = None
         self._ended: Ended | None = None
         self._lost = False
@@ -96,6 +99,11 @@ class Watch:
     def asked(self) -> Reason | None:
         """The strongest Stop so far: a cancel outranks a pause, which outranks a hand-back."""
         return self._asked
+
+    @property
+    def must_leave(self) -> bool:
+        """The worker ends so soon that nothing may be waited for but what hands the job back."""
+        return monotonic() >= self._leave_at
 
     def attach(self, process: Process, *, speaks: bool = True) -> None:
         """From now on this process is told of the lease, stopped and ended.
@@ -138,6 +146,10 @@ class Watch:
             if self._process is not None:
                 self._process.send(Stop(reason, checkpoint=reason != "cancel"))
             self._changed.notify_all()
+
+    def leave(self) -> None:
+        """The worker ends: what is on its way to or from the store has `leave` seconds from now."""
+        self._leave_at = min(self._leave_at, monotonic() + self._patience.leave)
 
     def end(self, why: Ended) -> None:
         """Kill the process; the first reason is kept."""

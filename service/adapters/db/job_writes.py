@@ -3,7 +3,21 @@
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import BindParameter, Float, Integer, Update, and_, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    Boolean,
+    Float,
+    Integer,
+    Update,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from service.adapters.db.events import WRITTEN
 from service.adapters.db.jobs import HELD, JobRows, held, owned_by
@@ -12,7 +26,7 @@ from service.adapters.db.types import Later, Now
 from service.domain.errors import FenceLost
 from service.domain.ids import Fence, JobId, TenantId
 from service.domain.jobs import TERMINAL, Certificate, JobError, State
-from service.domain.offers import MEMORY, Offers, needs
+from service.domain.offers import MEMORY, MODEL, Offers, needs
 from service.domain.ports import Held, Submission
 
 
@@ -45,7 +59,12 @@ class JobWrites(JobRows):
 
     def claim(self, worker: str, device: str | None, offers: Offers, lease_seconds: float) -> Held | None:
         words = sorted(offers.words())
-        given = {"words": words, "memory": offers.memory_gib, "lease": lease_seconds}
+        given = {
+            "words": words,
+            "memory": offers.memory_gib,
+            "any_model": offers.models is None,
+            "lease": lease_seconds,
+        }
         row = self._connection.execute(_CLAIM, given).one_or_none()
         if row is None:
             return None
@@ -111,7 +130,7 @@ def _storable(text: str) -> str:
 def _claim() -> Update:
     """One UPDATE that picks and takes: priority, tenants with fewer running jobs, then the longest unserved, age.
 
-    `words` and `memory` are what the worker offers.
+    `words`, `memory` and `any_model` are what the worker offers.
     `not_before` is set exactly while a job is queued: the partial index on it is all of the table that is searched.
     Under SKIP LOCKED a rival's row is passed over; a row that a rival took and committed meanwhile fails the re-check.
     """
@@ -130,7 +149,8 @@ def _claim() -> Update:
     )  # fmt: skip
     words: BindParameter[Any] = bindparam("words", expanding=True)
     enough = and_(job_needs.c.need == MEMORY, job_needs.c.amount <= bindparam("memory", type_=Float()))
-    met = or_(and_(job_needs.c.amount.is_(None), job_needs.c.need.in_(words)), enough)
+    some_model = and_(bindparam("any_model", type_=Boolean()), job_needs.c.need.startswith(MODEL))
+    met = or_(and_(job_needs.c.amount.is_(None), job_needs.c.need.in_(words)), enough, some_model)
     unmet = exists().where(job_needs.c.job_id == jobs.c.id, ~met)
     turn = (
         jobs.c.priority.desc(), share.c.running, share.c.served.asc().nulls_first(), jobs.c.created_at, jobs.c.id

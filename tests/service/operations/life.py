@@ -42,6 +42,9 @@ class Life:
     failures: int = 0
     lease_over: bool = False
     adapter_kept: bool = False
+    furthest: int = 0
+    """The newest checkpoint's step, and that from before the attempt that owns the job."""
+    began_at: int = 0
     causes: list[str | None] = field(default_factory=list)
     """How each attempt ended, in the order of fences; None: it has not."""
 
@@ -50,11 +53,12 @@ class Life:
 
     def begin(self) -> None:
         self.state, self.fence, self.lease_over = State.RUNNING, self.fence + 1, False
+        self.began_at = self.furthest
         self.causes.append(None)
 
     def lose(self, cause: str, *, retry: bool = True) -> None:
         """A counted attempt ends without an end of its job."""
-        self.failures += 1
+        self.failures = 1 if self.furthest > self.began_at else self.failures + 1
         left = retry and self.failures < ATTEMPT_LIMIT
         self.state, self.causes[-1] = after_lost_attempt(self.state, attempts_left=left), cause
 
@@ -73,6 +77,9 @@ class Life:
             self.lose("crash", retry=how == "failed")
             return True
         asked = self.state in STOPPED
+        if how == "unavailable":
+            self.state, self.causes[-1] = STOPPED.get(self.state, State.QUEUED), how
+            return True
         if how in ("trained", "interrupted"):
             if not asked:
                 self.state, self.causes[-1] = State.SUCCEEDED, "succeeded"

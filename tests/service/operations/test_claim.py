@@ -1,14 +1,18 @@
 """The claim: the next fitting job, by priority, fair share and age; once, whoever asks at the same time."""
 
 import io
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from service.domain.catalogue import Catalogue
+from service.domain.errors import Damaged, Unavailable
 from service.domain.ids import JobId, TenantId
 from service.domain.jobs import JobError, State
-from service.domain.offers import Offers
-from service.domain.principals import Principal
+from service.domain.offers import Offers, model_word
+from service.domain.principals import LOCAL, Principal
 from tests.eventually import eventually
 from tests.service.world import EVERYTHING, World, run_at_once
 
@@ -23,8 +27,7 @@ def test_takes_the_job_with_a_new_fence_a_lease_and_an_attempt(world: World) -> 
     assert [(attempt.fence, attempt.worker, attempt.device, attempt.ended_at) for attempt in job.attempts] == [
         (1, "w7", "cpu", None)
     ]
-    assert claim.prompts == ("a red circle left of a blue square",)
-    assert (claim.checkpoint, claim.lease_seconds) == (None, 30.0)
+    assert (claim.checkpoint, claim.prompts_file) == (None, None)
     assert world.types(job) == ["job.queued", "job.started"]
 
 
@@ -236,10 +239,99 @@ class TestBackOff:
         world.claim_of(job)
 
 
-def test_a_job_whose_prompts_are_gone_is_ended_and_the_next_one_taken(world: World) -> None:
-    file = world.files.upload(Principal(TenantId("local")), "p.txt", io.BytesIO(b"a cat"))[0]
-    broken, whole = world.post(prompts=None, prompts_file=file.id), world.post()
+def test_reads_nothing_from_the_store_which_may_be_slow_or_away_while_nobody_renews_the_lease(world: World) -> None:
+    file = world.files.upload(LOCAL, "p.txt", io.BytesIO(b"a cat"))[0]
+    job = world.post(prompts=None, prompts_file=file.id)
     world.store.delete(file.key)
+    claim = world.claim_of(job)
+    assert claim.prompts_file == file
+    with pytest.raises(Damaged):
+        world.attempts.read_prompts(file, world.folder / "prompts")
+
+
+def test_the_lease_of_a_job_counts_from_before_its_own_taking_not_from_that_of_one_that_was_ended_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = world.files.upload(LOCAL, "p.txt", io.BytesIO(b"a cat"))[0]
+    world.post(prompts=None, prompts_file=file.id)
+    world.sql("DELETE FROM files WHERE id = :id", id=file.id)
+    whole = world.post()
+    ticks = itertools.count()
+    monkeypatch.setattr("service.operations.attempts.monotonic", lambda: float(next(ticks)))
+    assert world.claim_of(whole).claimed_at == 1.0, "the second look at the clock"
+
+
+def test_a_job_that_names_what_is_gone_is_ended_and_the_next_one_taken(world: World) -> None:
+    file = world.files.upload(LOCAL, "p.txt", io.BytesIO(b"a cat"))[0]
+    broken, whole = world.post(prompts=None, prompts_file=file.id), world.post()
+    world.sql("DELETE FROM files WHERE id = :id", id=file.id)
     world.claim_of(whole)
     job = world.get(broken)
     assert (job.state, job.error.code if job.error else None) == (State.FAILED, "damaged")
+
+
+def test_a_database_that_goes_away_between_claim_and_reading_costs_the_job_no_attempt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = world.post()
+
+    def away() -> Any:
+        raise Unavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.database, "read", away)
+        with pytest.raises(Unavailable):
+            world.attempts.claim("w", None, EVERYTHING)
+    assert (world.get(job).state, world.get(job).failures) == (State.QUEUED, 0)
+
+
+class TestModels:
+    """A worker that cannot stage a job's models passes it over: it would fail in no time, and take the whole queue along."""
+
+    def offers(self, catalogue: Catalogue) -> Offers:
+        entries = (*catalogue.bases.values(), *catalogue.rewards.values())
+        return replace(EVERYTHING, models=frozenset(model_word(entry) for entry in entries))
+
+    def test_that_it_has_are_taken(self, world: World) -> None:
+        job = world.post()
+        claim = world.attempts.claim("w", None, self.offers(world.catalogue))
+        assert claim is not None
+        assert claim.job.id == job.id
+
+    @pytest.mark.parametrize(
+        "change", [{"source": "/other"}, {"revision": "2"}, {"family": "sdxl"}, {"resolution": 32}]
+    )
+    def test_of_which_it_has_others_under_the_name_are_passed_over(self, world: World, change: dict[str, Any]) -> None:
+        world.post()
+        other = Catalogue(
+            bases={"shapes": world.catalogue.bases["shapes"].model_copy(update=change)}, rewards=world.catalogue.rewards
+        )
+        assert world.attempts.claim("w", None, self.offers(other)) is None
+
+    @pytest.mark.parametrize("lacking", ["bases", "rewards"])
+    def test_that_it_lacks_are_passed_over(self, world: World, lacking: str) -> None:
+        world.post()
+        assert world.attempts.claim("w", None, self.offers(world.catalogue.model_copy(update={lacking: {}}))) is None
+
+    def test_words_about_them_do_not_count(self, world: World) -> None:
+        """A release that corrects a description hands no job on for ever."""
+        job = world.post()
+        said = {"description": "better", "licence": "MIT", "guidance_scale": 2.0, "num_inference_steps": 9}
+        other = Catalogue(
+            bases={"shapes": world.catalogue.bases["shapes"].model_copy(update=said)}, rewards=world.catalogue.rewards
+        )
+        claim = world.attempts.claim("w", None, self.offers(other))
+        assert claim is not None
+        assert claim.job.id == job.id
+
+    def test_are_not_asked_for_by_a_job_of_an_older_release(self, world: World) -> None:
+        job = world.post()
+        world.sql("DELETE FROM job_needs WHERE need LIKE 'model:%'")
+        claim = world.attempts.claim("w", None, self.offers(Catalogue()))
+        assert claim is not None
+        assert claim.job.id == job.id
+
+    def test_words_are_those_that_stored_jobs_carry(self, world: World) -> None:
+        """Another digest for the same entry would leave every queued job without a worker."""
+        assert model_word(world.catalogue.bases["shapes"]) == "model:base:shapes:ed7d70192d278901"
+        assert model_word(world.catalogue.rewards["shapes-clip"]) == "model:reward:shapes-clip:54363ce585817e60"

@@ -43,7 +43,17 @@ WHOSE = st.one_of(st.integers(0, 2), st.integers(0, 2), st.integers(-9, -1))
 
 ASKS = ("cancel", "pause", "pause", "resume", "resume", "retry", "retry")
 WRITES = ("heartbeat", "look", "report", "ready", "checkpoint", "adapter")
-ENDS = ("trained", "trained", "interrupted", "failed", "failed for good", "cancelled", "paused", "handed_back")
+ENDS = (
+    "trained",
+    "trained",
+    "interrupted",
+    "failed",
+    "failed for good",
+    "cancelled",
+    "paused",
+    "handed_back",
+    "unavailable",
+)
 
 
 class LifeOfJobs(RuleBasedStateMachine):
@@ -158,6 +168,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         answer = write()
         assert verb not in ("heartbeat", "look") or answer is life.state
         life.adapter_kept |= verb == "adapter"
+        life.furthest = self.files if verb == "checkpoint" else life.furthest
         life.lease_over &= verb != "heartbeat"
 
     @rule(whose=WHOSE, how=st.sampled_from(ENDS))
@@ -171,6 +182,7 @@ class LifeOfJobs(RuleBasedStateMachine):
             "interrupted": lambda: self._succeed(job, fence),
             "failed": lambda: self._fail(job, fence, retry=True),
             "failed for good": lambda: self._fail(job, fence, retry=False),
+            "unavailable": lambda: self.worker.put_off(job, fence, JobError("unavailable", "y")),
         }.get(how, lambda: self.worker.stopped(job, fence, how))  # type: ignore[arg-type]
         if life is None:
             with self.nothing_changes(FenceLost):

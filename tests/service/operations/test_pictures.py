@@ -93,13 +93,13 @@ class TestClaim:
         file = pictures(world, "a dog")
         world.post(prompts=None, images_file=file.id, method=SFT)
         claim = world.claim()
-        assert (claim.images, claim.prompts) == (file, None)
+        assert (claim.images, claim.prompts_file) == (file, None)
         world.attempts.read_file(file, tmp_path / "copy.zip")
         assert archives.read_captions(tmp_path / "copy.zip") == {"0.png": "a dog"}
 
     def test_has_the_prompts_where_some_were_given(self, world: World) -> None:
         world.post(prompts=["a dog"], images_file=pictures(world, "a dog").id, method=SFT)
-        assert world.claim().prompts == ("a dog",)
+        assert world.claim().job.recipe.prompts == ("a dog",)
 
     def test_of_a_job_without_pictures_names_none(self, world: World) -> None:
         world.post()

@@ -4,7 +4,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import psutil
@@ -24,6 +23,7 @@ from service.telemetry import Pulse
 from tests.eventually import eventually
 from worker.attempt.attempt import Attempt, Workplace
 from worker.attempt.scratch import Scratch
+from worker.attempt.stock import Stock
 from worker.attempt.watch import Patience
 from worker.tasks import OFFERS, Worker
 
@@ -47,11 +47,14 @@ class Workshop:
         self.keeping = db.connect(database_url, connections=1)
         self.store = store
         (folder / "base").mkdir()
-        self.catalogue = Catalogue(bases={"b": BaseModelEntry(name="b", source=str(folder / "base"), family="sd")})
+        self.use_catalogue(Catalogue(bases={"b": BaseModelEntry(name="b", source=str(folder / "base"), family="sd")}))
         self.bell = CountingBell()
-        self.jobs = Jobs(self.database, CountingBell(), self.catalogue, self.store)
         self.use_lease(LEASE)
         self.scratch = Scratch(folder / "scratch")
+
+    def use_catalogue(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self.jobs = Jobs(self.database, CountingBell(), catalogue, self.store)
 
     def use_lease(self, seconds: float) -> None:
         self.lease = seconds
@@ -73,7 +76,7 @@ class Workshop:
         return Workplace(
             attempts=self.attempts,
             keeping=Attempts(self.keeping, self.store, lease_seconds=self.lease),
-            catalogue=self.catalogue,
+            stock=Stock(self.catalogue),
             scratch=self.scratch,
             cache=self.folder / "cache",
             device="cpu",
@@ -88,10 +91,9 @@ class Workshop:
 
     def attempt(self, **patience: float) -> Attempt:
         """Claim the next job; run the attempt with `run()`."""
-        claimed_at = monotonic()
         claim = self.attempts.claim("tester", None, OFFERS)
         assert claim is not None
-        return Attempt(claim, self.place(**patience), claimed_at)
+        return Attempt(claim, self.place(**patience))
 
     def worker(self, **patience: float) -> Worker:
         return Worker("tester", self.place(**patience), 0.1, OFFERS, Pulse(patience=60))

@@ -6,7 +6,6 @@ import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -78,11 +77,10 @@ class Whole:
         return self.jobs.submit(LOCAL, JobRequest.model_validate(body))[0].id
 
     def attempt(self, job: JobId) -> Job:
-        claimed_at = monotonic()
         claim = self.workshop.attempts.claim("tester", None, OFFERS)
         assert claim is not None
         assert claim.job.id == job
-        Attempt(claim, replace(self.workshop.place(step_timeout=300), command=CHILD), claimed_at).run()
+        Attempt(claim, replace(self.workshop.place(step_timeout=300), command=CHILD)).run()
         return self.workshop.job(job)
 
     def run(self, **fields: Any) -> Job:

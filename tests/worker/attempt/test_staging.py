@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from service.domain.catalogue import BaseModelEntry, Catalogue, RewardModelEntry
+from service.domain.catalogue import BaseModelEntry, RewardModelEntry
 from service.domain.recipes import Recipe
-from worker.attempt.staging import Models, NotStaged, check_catalogue, stage_models
+from worker.attempt.staging import Models, NotStaged, OtherWeights, stage_models
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -28,27 +28,6 @@ def recipe(base: str, reward: str | None = None, revision: str = "") -> Recipe:
 
 def no_download(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
     raise AssertionError("nothing is to be fetched")
-
-
-class TestCatalogue:
-    def catalogue(self, **change: Any) -> Catalogue:
-        posted = recipe("/b", "/r")
-        assert posted.reward_model is not None
-        return Catalogue(bases={"b": posted.base.model_copy(update=change)}, rewards={"r": posted.reward_model})
-
-    def test_that_is_as_it_was_posted_with_passes(self) -> None:
-        check_catalogue(recipe("/b", "/r"), self.catalogue())
-
-    @pytest.mark.parametrize("change", [{"source": "/other"}, {"revision": "2"}, {"licence": "none"}])
-    def test_that_has_changed_fails_the_job(self, change: dict[str, str]) -> None:
-        with pytest.raises(NotStaged, match="another entry") as failure:
-            check_catalogue(recipe("/b", "/r"), self.catalogue(**change))
-        assert failure.value.code == "catalogue_changed"
-        assert not failure.value.retry
-
-    def test_that_lacks_the_reward_model_fails_the_job(self) -> None:
-        with pytest.raises(NotStaged, match="'r', but this worker has no such entry"):
-            check_catalogue(recipe("/b", "/r"), Catalogue(bases={"b": recipe("/b").base}))
 
 
 class TestPreviewDecoder:
@@ -76,7 +55,25 @@ class TestFolders:
     def test_that_are_not_there_fail_the_job(self, tmp_path: Path) -> None:
         with pytest.raises(NotStaged, match="base model 'b'") as failure:
             stage_models(recipe(str(tmp_path / "gone")), tmp_path, no_download)
-        assert failure.value.code == "base_unavailable"
+        assert (failure.value.code, failure.value.retry) == ("base_unavailable", True), "another worker may have it"
+
+    def test_whose_weights_are_others_may_be_right_elsewhere(self, tmp_path: Path) -> None:
+        (tmp_path / "model.safetensors").write_bytes(b"weights")
+        with pytest.raises(OtherWeights, match="not those that the catalogue pins") as failure:
+            stage_models(recipe(str(tmp_path), revision="sha256:" + "0" * 64), tmp_path, no_download)
+        assert (failure.value.code, failure.value.retry) == ("catalogue_changed", True)
+
+    def test_are_hashed_only_as_long_as_the_attempt_goes_on(self, tmp_path: Path) -> None:
+        (tmp_path / "model.safetensors").write_bytes(b"weights" * 10**6)
+        asked = []
+
+        def still() -> None:
+            asked.append(1)
+            raise InterruptedError
+
+        with pytest.raises(InterruptedError):
+            stage_models(recipe(str(tmp_path), revision="sha256:" + "0" * 64), tmp_path, no_download, still)
+        assert len(asked) == 1
 
     def test_for_rewards_have_a_code_of_their_own(self, tmp_path: Path) -> None:
         with pytest.raises(NotStaged) as failure:
