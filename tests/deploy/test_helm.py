@@ -33,7 +33,8 @@ GIVEN = {
 THE_CHARTS = {
     "state_dir", "database_url", "broker_url", "store_url", "s3_endpoint_url", "s3_public_url", "catalogue",
     "api_key", "link_key", "host", "port", "gateway_url", "grpc_port", "grpc_url", "inference_port", "inference_url",
-    "worker_name", "worker_labels", "worker_health_port", "steward_health_port", "scratch_dir", "cache_dir", "signing_key_file",
+    "worker_name", "worker_labels", "worker_health_port", "worker_stop_seconds", "steward_health_port",
+    "scratch_dir", "cache_dir", "signing_key_file",
 }  # fmt: skip
 """Settings that have values of their own, or that pods are given by their templates or extraEnv."""
 
@@ -201,6 +202,8 @@ class TestPods:
     def test_the_worker_has_time_to_hand_its_job_back(self, manifests: list[Manifest]) -> None:
         patience = {part: pod.get("terminationGracePeriodSeconds", 30) for part, pod in pods(manifests)}
         assert patience["worker"] >= 40
+        told = {each["name"]: each.get("value") for each in environment(dict(pods(manifests))["worker"])}
+        assert 20 <= float(told["STROP_WORKER_STOP_SECONDS"] or 0) <= patience["worker"] - 10
         assert patience["inference"] >= 5 + 5 + 90 + 10  # its preStop, its draining, uvicorn's patience, the engine's
 
     def test_the_gateway_has_time_to_send_what_it_began(self, manifests: list[Manifest]) -> None:
