@@ -47,10 +47,11 @@ class InvalidRequest(StropError):
     code = "invalid_request"
 
     def __init__(
-        self, message: str | None = None, *, errors: tuple[FieldError, ...] = (), code: str | None = None
+        self, message: str | None = None, *, errors: tuple[FieldError, ...] = (), more: int = 0, code: str | None = None
     ) -> None:
+        """more: errors beside those that are told."""
         super().__init__(message, code=code)
-        self.errors = errors
+        self.errors, self.more = errors, more
 
 
 class NotFound(StropError):

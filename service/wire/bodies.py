@@ -8,6 +8,7 @@ number is a number), and hands FastAPI the finished model. The OpenAPI file stay
 import json
 import math
 from collections.abc import Callable, Coroutine, Iterator
+from itertools import islice
 from typing import Any, TypeVar
 
 from fastapi import params
@@ -18,10 +19,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.domain.errors import FieldError, InvalidRequest
+from service.domain.recipes import MAX_PROMPTS
 from service.wire import fields
 from service.wire.problems import UnsupportedMediaType
 
 Model = TypeVar("Model", bound=BaseModel)
+
+MAX_NAMES = 10_000
+"""Names of all objects of a body together; the longest documented body has some hundreds."""
+MAX_ITEMS = 2 * MAX_PROMPTS
+"""Items of one array. What is a little too long is told by its own field's bound."""
 
 
 class StrictRoute(APIRoute):
@@ -65,18 +72,23 @@ def require_type(request: Request, wanted: str) -> None:
 
 
 def parse(model: type[Model], raw: bytes) -> Model:
-    """Read one JSON object into `model`, strictly. Raises InvalidRequest with one FieldError per place."""
+    """Read one JSON object into `model`, strictly. Raises InvalidRequest with one FieldError for each of the first places."""
     value = read_json(raw)
     try:
         return model.model_validate_json(raw, strict=True)
     except ValidationError as error:
-        raise InvalidRequest(errors=fields.of_body(error.errors(), value, model)) from None
+        errors, more = fields.of_body(error.errors(include_url=False, include_input=False), value, model)
+        raise InvalidRequest(errors=errors, more=more) from None
 
 
 def read_json(raw: bytes) -> Any:
-    """RFC 8259 and no more: UTF-8, finite numbers, names once. Raises InvalidRequest with code invalid_json."""
+    """RFC 8259 and no more: UTF-8, finite numbers, names once. Raises InvalidRequest with code invalid_json.
+
+    And no more than could be documented, before anything is compared with a model, which would have a word for each of a
+    million faults: MAX_NAMES, MAX_ITEMS. Raises InvalidRequest.
+    """
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_object)
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_Objects())
     except UnicodeDecodeError:
         raise _not_json("is not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -86,7 +98,7 @@ def read_json(raw: bytes) -> Any:
         raise _not_json("is nested too deeply") from None
     except ValueError:  # Python's bound on the digits of a whole number
         raise _not_json("holds a number of thousands of digits") from None
-    wrong = tuple(_unfit(value, ()))
+    wrong = tuple(islice(_unfit(value, ()), fields.TOLD))
     if wrong:
         raise InvalidRequest(errors=wrong, code="invalid_json")
     return value
@@ -98,14 +110,27 @@ class _Repeated(dict[str, Any]):
     name: str
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) == len(pairs):
-        return value
-    names = [name for name, _ in pairs]
-    repeated = _Repeated(value)
-    repeated.name = next(name for name in names if names.count(name) > 1)
-    return repeated
+class _Objects:
+    """Makes the objects of one body."""
+
+    def __init__(self) -> None:
+        self.names = 0
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        self.names += len(pairs)
+        if self.names > MAX_NAMES:
+            what = f"the body has more than {MAX_NAMES} names, more than any request"
+            raise InvalidRequest(errors=(FieldError("", what, "send the documented fields only"),))
+        value = dict(pairs)
+        if len(value) == len(pairs):
+            return value
+        repeated, seen = _Repeated(value), set[str]()
+        for name, _ in pairs:
+            if name in seen:
+                repeated.name = name
+                break
+            seen.add(name)
+        return repeated
 
 
 def _unfit(value: Any, path: tuple[str | int, ...]) -> Iterator[FieldError]:
@@ -116,6 +141,9 @@ def _unfit(value: Any, path: tuple[str | int, ...]) -> Iterator[FieldError]:
             yield from _unfit(name, (*path, name))
             yield from _unfit(each, (*path, name))
     elif isinstance(value, list):
+        if len(value) > MAX_ITEMS:
+            what = f"has {len(value)} items, and no array of a request has more than {MAX_ITEMS}"
+            raise InvalidRequest(errors=(FieldError(fields.dotted(path), what, "send fewer"),))
         for index, each in enumerate(value):
             yield from _unfit(each, (*path, index))
     elif isinstance(value, float) and not math.isfinite(value):

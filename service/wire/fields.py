@@ -9,22 +9,30 @@ from pydantic import BaseModel
 from service.domain.errors import FieldError
 from service.wire.remedies import Fault, Loc, Schema, node_at, remedy
 
+TOLD = 20
+"""Places that an answer tells of; of the others it has the number. A body may have a wrong one in every few bytes."""
 
-def of_body(errors: Sequence[Any], body: Any, model: type[BaseModel]) -> tuple[FieldError, ...]:
-    """`body` is the JSON value that failed against `model`. Alternatives of one place become one FieldError."""
+
+def of_body(errors: Sequence[Any], body: Any, model: type[BaseModel]) -> tuple[tuple[FieldError, ...], int]:
+    """`body` is the JSON value that failed against `model`. Alternatives of one place become one FieldError.
+
+    The first TOLD places, and how many errors there are beside.
+    """
     root = model.model_json_schema()
     found: dict[str, FieldError] = {}
-    for error in errors:
+    for number, error in enumerate(errors):
         node = node_at(root, error["loc"])
         loc = _written(error, body)
         if error["type"] == "value_error":
             loc = (*loc, *_named_field(str(error["ctx"]["error"]), node))
         path, message = dotted(loc), _message(error)
+        if len(found) == TOLD and path not in found:
+            return tuple(found.values()), len(errors) - number
         advice = remedy(Fault(error, node, node_at(root, error["loc"][:-1])))
         if path in found:
             message, advice = f"{found[path].message}; or: {message}", f"{found[path].remedy}, or {advice}"
         found[path] = FieldError(path, message, advice)
-    return tuple(found.values())
+    return tuple(found.values()), 0
 
 
 def of_parameters(errors: Sequence[Any]) -> tuple[FieldError, ...]:

@@ -148,4 +148,7 @@ def _bounded(receive: Receive, bound: int) -> Receive:
 
 
 def _too_large(bound: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {bound // 2**20} MiB, the bound of this route.")
+    size = (
+        f"{bound // 2**20} MiB" if bound >= 2**20 else f"{bound // 2**10} KiB" if bound >= 2**10 else f"{bound} bytes"
+    )
+    return TooLarge(f"The body is larger than {size}, the bound of this route.")

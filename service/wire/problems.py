@@ -128,7 +128,9 @@ def of(error: StropError, request_id: str, statuses: Statuses = STATUSES) -> Pro
         return unexpected(request_id)
     title = (type(error).__doc__ or "").split("\n")[0]
     wrong = error.errors if isinstance(error, InvalidRequest) else ()
-    detail = _sentence(wrong) if wrong and error.message == title else error.message
+    detail = (
+        _sentence(error) if isinstance(error, InvalidRequest) and wrong and error.message == title else error.message
+    )
     return _problem(statuses[named], error.code, title, detail, request_id, wrong=wrong)
 
 
@@ -171,7 +173,7 @@ def request_id(request: Request) -> str:
     return str(request.scope["state"]["request_id"])
 
 
-def _sentence(wrong: tuple[FieldError, ...]) -> str:
-    first = wrong[0]
-    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+def _sentence(error: InvalidRequest) -> str:
+    first, others = error.errors[0], len(error.errors) - 1 + error.more
+    more = f" (and {others} more)" if others else ""
     return f"{first.path or 'the body'}: {first.message}{more}"

@@ -34,7 +34,8 @@ from worker.inference.api.health import Health, WarmUp
 from worker.inference.api.images import Images
 from worker.inference.api.later import Drawings
 from worker.inference.api.metrics import Metrics
-from worker.inference.api.routes import routes
+from worker.inference.api.routes import GENERATIONS, routes
+from worker.inference.api.shapes import MAX_BODY
 from worker.inference.api.stopping import drained_first
 from worker.inference.engine import heap
 from worker.inference.engine.engine import Engine
@@ -133,7 +134,8 @@ def make_app(endpoint: Endpoint, key: str | None, links: Links, lifespan: Lifesp
     app.include_router(routes)
     respond = endpoint.metrics.counted(refusals.respond)
     problems.install(app, refusals.STATUSES, respond)
-    app.add_middleware(Guard, key=key, links=links, statuses=refusals.STATUSES, respond=respond)
+    bounds = {GENERATIONS: MAX_BODY}
+    app.add_middleware(Guard, key=key, links=links, bounds=bounds, statuses=refusals.STATUSES, respond=respond)
     return app
 
 

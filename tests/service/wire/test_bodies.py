@@ -1,9 +1,14 @@
 """JSON as RFC 8259 means it, and no more."""
 
+import json
+
 import pytest
 
 from service.domain.errors import InvalidRequest
-from service.wire.bodies import read_json
+from service.domain.recipes import JobRequest
+from service.wire.bodies import MAX_ITEMS, MAX_NAMES, _Objects, parse, read_json
+from service.wire.fields import TOLD
+from tests.compared import Compared
 
 NOT_JSON = {
     "nothing": (b"", "is empty"),
@@ -38,6 +43,32 @@ class TestReadJson:
             read_json(raw)
         assert caught.value.code == "invalid_json"
         assert [(each.path, each.remedy) for each in caught.value.errors] == [(path, remedy)]
+
+    def test_finds_a_name_twice_in_one_pass(self) -> None:
+        names, before = [Compared(f"n{number}") for number in range(2000)], Compared.times
+        found = _Objects()([(name, 0) for name in (*names, Compared("n1999"))])
+        assert found.name == "n1999"  # type: ignore[attr-defined]
+        assert Compared.times - before < 10 * len(names)
+
+    def test_tells_of_the_first_places_only(self) -> None:
+        with pytest.raises(InvalidRequest) as caught:
+            read_json(b'{"a": [' + b"NaN," * 1000 + b"NaN]}")
+        assert [each.path for each in caught.value.errors] == [f"a.{place}" for place in range(TOLD)]
+
+    def test_more_names_than_any_request_has_are_not_read_on(self) -> None:
+        some, many = ({f"n{number}": 0 for number in range(count)} for count in (MAX_NAMES, MAX_NAMES // 2))
+        assert read_json(json.dumps(some).encode()) == some
+        with pytest.raises(InvalidRequest) as caught:
+            read_json(json.dumps({"a": many, "b": [many]}).encode())
+        assert f"more than {MAX_NAMES} names" in caught.value.errors[0].message
+
+    def test_an_array_longer_than_any_is_not_compared_with_a_model(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(JobRequest, "model_validate_json", lambda *given, **named: 1 / 0)
+        with pytest.raises(InvalidRequest) as caught:
+            parse(JobRequest, b'{"prompts": [' + b"1," * MAX_ITEMS + b"1]}")
+        (wrong,) = caught.value.errors
+        assert (wrong.path, wrong.message.split(",", maxsplit=1)[0]) == ("prompts", f"has {MAX_ITEMS + 1} items")
+        assert caught.value.code == "invalid_request"
 
     def test_takes_whole_pairs_and_any_script(self) -> None:
         assert read_json('{"prompts": ["ein grüner Kreis", "\\ud83d\\ude00", "😀"]}'.encode()) == {

@@ -9,6 +9,7 @@ from service.domain.errors import InvalidRequest
 from service.domain.methods import SharpeningRLHF
 from service.domain.recipes import JobRequest
 from service.wire.bodies import parse
+from service.wire.fields import TOLD
 
 GOOD = {"base_model": "shapes", "prompts": ["a red circle"], "reward": {"type": "clip", "model": "shapes-clip"}}
 NAME = "use 1 to 64 lower-case letters, digits, '.', '_' or '-', with a letter or digit at both ends"
@@ -157,6 +158,20 @@ class TestOfBody:
         with pytest.raises(InvalidRequest) as caught:
             parse(JobRequest, body({"steps": 0, "seed": -1, "lora": {"rank": 0}}))
         assert {each.path for each in caught.value.errors} == {"steps", "seed", "lora.rank"}
+
+    def test_tells_of_the_first_places_and_counts_the_rest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However many there are: a word for each, with its remedy, is work."""
+        asked: list[Any] = []
+        monkeypatch.setattr("service.wire.fields.remedy", lambda fault: asked.append(fault) or "mend it")
+        with pytest.raises(InvalidRequest) as caught:
+            parse(JobRequest, body({f"unknown{number}": 0 for number in range(9000)}))
+        assert (len(caught.value.errors), caught.value.more, len(asked)) == (TOLD, 9000 - TOLD, TOLD)
+
+    def test_of_one_place_are_one_also_at_the_end_of_what_is_told(self) -> None:
+        change = {f"a{number}": 0 for number in range(TOLD)}
+        with pytest.raises(InvalidRequest) as caught:
+            parse(JobRequest, body(change))
+        assert [each.path for each in caught.value.errors] == list(change)
 
     def test_takes_what_is_right(self) -> None:
         assert parse(JobRequest, body({"method": {"type": "sharpening-rlhf", "beta": 50}})).method.beta == 50

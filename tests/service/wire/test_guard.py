@@ -113,6 +113,9 @@ class TestBound:
         answer = client().post("/echo", content=pieces(b"01234", b"56789!"), headers=BEARER)
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
+    def test_is_told_in_a_size_that_is_not_rounded_away(self) -> None:
+        assert "larger than 10 bytes" in client().post("/echo", content=b"0123456789!", headers=BEARER).json()["detail"]
+
 
 class TestRequestId:
     def test_is_echoed_where_it_fits(self) -> None:

@@ -1,23 +1,36 @@
 """The images API by HTTP: OpenAI's answer and ours beside it, formats, and links that end."""
 
 import io
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
+from annotated_types import MaxLen
 from PIL import Image
+from pydantic.fields import FieldInfo
 from starlette.testclient import TestClient
 
+from service.domain.adapters import MAX_REFERENCE
 from service.domain.principals import LOCAL
 from service.wire.links import Links, secret
-from tests.worker.inference.calls import distance, pixels, post
+from tests.worker.inference.calls import GENERATIONS, GOOD, distance, pixels, post
 from tests.worker.inference.conftest import KEY
 from worker.inference.api.encode import encode
 from worker.inference.api.giving import FILES
-from worker.inference.api.shapes import Format
+from worker.inference.api.shapes import MAX_BODY, Format, ImageRequest
 
+SMILE = "\U0001f600"
+"""Twelve bytes where it is escaped."""
 PUBLIC = {"Authorization": ""}
+
+
+def longest(field: FieldInfo) -> int | None:
+    """The bound of a string."""
+    if "str" not in str(field.annotation):
+        return None
+    return next((each.max_length for each in field.metadata if isinstance(each, MaxLen)), None)
 
 
 class TestAnswer:
@@ -38,6 +51,23 @@ class TestAnswer:
     def test_of_the_same_request_is_the_same_bytes(self, shared: TestClient) -> None:
         asked: dict[str, Any] = {"n": 2, "batch_size": 2}
         assert post(shared, **asked).json()["data"] == post(shared, **asked).json()["data"]
+
+    def test_comes_for_the_longest_request_that_is_documented_and_no_larger_body_is_read(
+        self, shared: TestClient
+    ) -> None:
+        """Every string at its bound in JSON's longest spelling: names of nobody, so that it is refused for them alone."""
+        bounds = {name: longest(field) for name, field in ImageRequest.model_fields.items()}
+        strings = {name: SMILE * most for name, most in bounds.items() if most}
+        assert strings.keys() == {"model", "prompt", "negative_prompt", "user", "safety_identifier"}
+        adapter = {"name": SMILE * MAX_REFERENCE, "weight": -3.1415926535897931}
+        body = json.dumps({**GOOD, **strings, "adapters": [adapter] * 8})
+        assert len(body) < MAX_BODY
+        answer = shared.post(GENERATIONS, content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (422, "unknown_model")
+        body = json.dumps({**GOOD, "prompt": "x" * MAX_BODY})
+        answer = shared.post(GENERATIONS, content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+        assert "larger than 128 KiB" in answer.json()["detail"]
 
     def test_without_a_seed_tells_the_one_that_was_drawn(self, shared: TestClient) -> None:
         answer = post(shared, seed=None).json()["data"][0]

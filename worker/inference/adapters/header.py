@@ -74,10 +74,11 @@ def _json(raw: bytes) -> dict[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise Malformed(f"its header has {_short(next(name for name in names if names.count(name) > 1))} twice")
+    value: dict[str, Any] = {}
+    for name, each in pairs:
+        if name in value:
+            raise Malformed(f"its header has {_short(name)} twice")
+        value[name] = each
     return value
 
 

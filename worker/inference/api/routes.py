@@ -22,6 +22,7 @@ from worker.inference.api.metrics import CONTENT_TYPE
 from worker.inference.api.shapes import ImageRequest
 from worker.inference.engine.requests import Watch
 
+GENERATIONS = "/v1/images/generations"
 REQUESTS = "/v1/images/requests/"
 POLL_SECONDS = "2"
 CANCEL_SECONDS = 3 * BEAT_SECONDS
@@ -50,7 +51,7 @@ Id: TypeAlias = Annotated[str, Path(max_length=64, description="drawing_…")]
 
 
 @routes.post(
-    "/v1/images/generations",
+    GENERATIONS,
     response_model=ImageAnswer,
     responses={202: {"model": Drawing, "description": "Asked for asynchronously: fetch it at Location."}},
 )

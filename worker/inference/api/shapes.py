@@ -14,6 +14,8 @@ from worker.inference.engine.requests import SchedulerName
 
 Format = Literal["png", "jpeg", "webp"]
 
+MAX_BODY = 128 * 2**10
+"""Bytes. The longest request that is taken has 72 KiB, with every character escaped."""
 NOT_OURS = {
     "quality": (("auto", "standard"), "leave it out; num_inference_steps says how much is computed"),
     "style": ((), "leave it out, and say the style in the prompt or with an adapter"),

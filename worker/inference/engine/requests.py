@@ -46,7 +46,9 @@ class Draining(Unavailable):
 class NotLoaded(Unavailable):
     """The base model could not be loaded a moment ago; try again after Retry-After seconds."""
 
-    def __init__(self, message: str, *, code: str, retry_after: int) -> None:
+    code = "base_unloadable"
+
+    def __init__(self, message: str | None = None, *, code: str = code, retry_after: int = 5) -> None:
         super().__init__(message, retry_after=retry_after)
         self.code = code
 

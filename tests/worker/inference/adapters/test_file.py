@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 
+from tests.compared import Compared
 from tests.worker.inference.random_adapters import ALL, random_file
+from worker.inference.adapters import header
 from worker.inference.adapters.file import CONFIG, read
 from worker.inference.adapters.header import MAX_HEADER_BYTES, Malformed, read_header
 from worker.inference.engine.requests import AdapterCorrupt, LoraFile
@@ -280,3 +282,10 @@ def test_any_bytes_are_malformed_or_a_header(file: bytes) -> None:
     except Malformed:
         return
     assert header.entries
+
+
+def test_a_name_twice_is_found_in_one_pass() -> None:
+    names, before = [Compared(f"n{number}") for number in range(2000)], Compared.times
+    with pytest.raises(Malformed, match="'n1999' twice"):
+        header._once([(name, 0) for name in (*names, Compared("n1999"))])
+    assert Compared.times - before < 10 * len(names)
