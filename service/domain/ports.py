@@ -81,7 +81,11 @@ class Installation:
 
 
 class JobReader(Protocol):
-    def get(self, tenant: TenantId, job: JobId) -> Job | None: ...
+    def get(self, tenant: TenantId, job: JobId) -> Job | None:
+        """To be shown: of its recipe's lists of prompts only the first (`Recipe.brief`), as in `page`."""
+
+    def whole(self, tenant: TenantId, job: JobId) -> Job | None:
+        """With all of its recipe: to be run, cloned or certified."""
 
     def version(self, tenant: TenantId, job: JobId) -> int | None:
         """The counter behind the ETag, without reading the job."""

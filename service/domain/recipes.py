@@ -16,6 +16,9 @@ LABEL = r"^[A-Za-z0-9][A-Za-z0-9._=/-]{0,62}$"
 CERTIFICATE_PRIORITY = -5
 """Of certificates, unless their poster says otherwise: they wait behind training."""
 
+SHOWN_PROMPTS = 32
+"""Of each list of prompts, where a job is read, listed or watched: a whole list may have megabytes."""
+
 RECIPE_FORMAT = 1
 """Of stored recipes. One more with every field or choice that is added: a worker of the version before could not read it,
 and passes such a job over (`offers.py`), so that a fleet may be brought up to date one process after the other."""
@@ -256,11 +259,36 @@ class Recipe(JobRequest):
     def kind(self) -> Literal["sharpening", "certificate"]:
         return "certificate" if self.replay else "sharpening"
 
+    def validation_prompts(self) -> int:
+        """How many there are of its own, shown or not."""
+        return len(self.validation.prompts) if self.validation else 0
+
+    def brief(self) -> "BriefRecipe | None":
+        """The same for whoever only shows it, its lists of prompts cut to the first SHOWN_PROMPTS; None where none is longer."""
+        asked = self.validation_prompts()
+        if max(len(self.prompts or ()), asked) <= SHOWN_PROMPTS:
+            return None
+        cut: dict[str, Any] = {"validation_prompt_count": asked}
+        if self.prompts is not None:
+            cut["prompts"] = self.prompts[:SHOWN_PROMPTS]
+        if self.validation is not None:
+            cut["validation"] = self.validation.model_copy(update={"prompts": self.validation.prompts[:SHOWN_PROMPTS]})
+        return BriefRecipe.model_construct(**{**dict(self), **cut})
+
     def public(self) -> dict[str, Any]:
-        """The recipe as callers see it: no prompts (they may be many) beyond their count and hash, no source paths."""
-        shown: dict[str, Any] = self.model_dump(mode="json", exclude={"base", "reward_model", "parent_id", "replay"})
-        if self.prompts is not None and len(self.prompts) > 32:
-            shown["prompts"] = list(self.prompts[:32])
-        shown["base"] = self.base.public()
-        shown["reward_model"] = self.reward_model.public() if self.reward_model else None
-        return shown
+        """The recipe as callers see it: of prompts (they may be many) the first and their count, no source paths."""
+        shown = self.brief() or self
+        said: dict[str, Any] = shown.model_dump(mode="json", exclude={"base", "reward_model", "parent_id", "replay"})
+        said["base"] = self.base.public()
+        said["reward_model"] = self.reward_model.public() if self.reward_model else None
+        said["validation_prompt_count"] = self.validation_prompts()
+        return said
+
+
+class BriefRecipe(Recipe):
+    """What is read to show a job: nothing may be trained or cloned by it, and a child refuses it for its added field."""
+
+    validation_prompt_count: int
+
+    def validation_prompts(self) -> int:
+        return self.validation_prompt_count

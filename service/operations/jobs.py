@@ -42,7 +42,7 @@ class Jobs:
         """Queue a job of the same request with overrides (`deriving.clone_request`); names are looked up anew."""
 
         def make() -> Recipe:
-            request = clone_request(self.get(principal, job_id), overrides, read)
+            request = clone_request(self._whole(principal, job_id), overrides, read)
             return self._resolved(principal, request).model_copy(update={"parent_id": job_id})
 
         return self._add(principal, keyed, make, {"cloned": job_id, "overrides": sorted(overrides)})
@@ -53,7 +53,7 @@ class Jobs:
         """Queue a certificate of the job: a replay between two of its stored checkpoints. Raises Conflict without them."""
 
         def make() -> Recipe:
-            parent = self.get(principal, job_id)
+            parent = self._whole(principal, job_id)
             with self._database.read() as unit:
                 stored = unit.artifacts.of(principal.tenant, job_id, artifacts.Kind.CHECKPOINT)
             return certificate_recipe(parent, asked, stored)
@@ -94,6 +94,7 @@ class Jobs:
         return self.ask(principal, job_id, RETRY)[0]
 
     def get(self, principal: Principal, job_id: JobId) -> Job:
+        """With the first prompts of its recipe, where they are many."""
         with self._database.read() as unit:
             job = unit.jobs.get(principal.tenant, known_form(job_id))
         if job is None:
@@ -150,6 +151,14 @@ class Jobs:
         if not replayed:
             self._doorbell.ring()
         return self.get(principal, JobId(made)), replayed
+
+    def _whole(self, principal: Principal, job_id: JobId) -> Job:
+        """With all of its recipe, for another job to be made of it."""
+        with self._database.read() as unit:
+            job = unit.jobs.whole(principal.tenant, known_form(job_id))
+        if job is None:
+            raise no_job(job_id)
+        return job
 
     def _resolved(self, principal: Principal, request: JobRequest) -> Recipe:
         return resolve(request, self._catalogue, TenantShelf(self._database, self._store, principal))

@@ -68,7 +68,7 @@ class Receipts:
         """
         with self._database.read() as unit:
             version = _version(unit, principal, reference)
-            job = unit.jobs.get(principal.tenant, version.job)
+            job = unit.jobs.whole(principal.tenant, version.job)
         assert job is not None, "a version's job is there as long as the version"
         source: Source = "request"
         if prompts:

@@ -93,7 +93,9 @@ class Job(BaseModel):
     parent_id: str | None = Field(description="The job that this one was cloned from, or that it certifies.")
     state: State
     created_at: Moment
-    recipe: dict[str, Any] = Field(description="What was posted, every default and name resolved.")
+    recipe: dict[str, Any] = Field(
+        description="What was posted, every default and name resolved; of each list of prompts the first 32, and their count."
+    )
     adapter: str | None = Field(description="What it made: name@version; null until it has succeeded.")
     error: Error | None
     stop_reason: str | None = Field(

@@ -339,7 +339,7 @@ class Certificate(_message.Message):
     def __init__(self, job: _Optional[str] = ..., from_step: _Optional[int] = ..., to_step: _Optional[int] = ..., expected_sha256: _Optional[str] = ..., found_sha256: _Optional[str] = ..., holds: _Optional[bool] = ...) -> None: ...
 
 class Recipe(_message.Message):
-    __slots__ = ("base_model", "prompts", "prompts_file", "reward", "method", "lora", "steps", "seed", "dtype", "samples", "checkpoint_every", "adapter_name", "priority", "metadata", "base", "reward_model", "prompts_sha256", "prompt_count", "max_seconds", "max_nfe", "needs", "validation", "images_file", "images_sha256", "image_count", "start_adapter", "start_adapter_sha256", "gradient_checkpointing")
+    __slots__ = ("base_model", "prompts", "prompts_file", "reward", "method", "lora", "steps", "seed", "dtype", "samples", "checkpoint_every", "adapter_name", "priority", "metadata", "base", "reward_model", "prompts_sha256", "prompt_count", "max_seconds", "max_nfe", "needs", "validation", "images_file", "images_sha256", "image_count", "start_adapter", "start_adapter_sha256", "gradient_checkpointing", "validation_prompt_count")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -375,6 +375,7 @@ class Recipe(_message.Message):
     START_ADAPTER_FIELD_NUMBER: _ClassVar[int]
     START_ADAPTER_SHA256_FIELD_NUMBER: _ClassVar[int]
     GRADIENT_CHECKPOINTING_FIELD_NUMBER: _ClassVar[int]
+    VALIDATION_PROMPT_COUNT_FIELD_NUMBER: _ClassVar[int]
     base_model: str
     prompts: _containers.RepeatedScalarFieldContainer[str]
     prompts_file: str
@@ -403,7 +404,8 @@ class Recipe(_message.Message):
     start_adapter: str
     start_adapter_sha256: str
     gradient_checkpointing: bool
-    def __init__(self, base_model: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., prompts_file: _Optional[str] = ..., reward: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., method: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., lora: _Optional[_Union[Lora, _Mapping]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., dtype: _Optional[str] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., checkpoint_every: _Optional[int] = ..., adapter_name: _Optional[str] = ..., priority: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ..., base: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., reward_model: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., prompts_sha256: _Optional[str] = ..., prompt_count: _Optional[int] = ..., max_seconds: _Optional[float] = ..., max_nfe: _Optional[int] = ..., needs: _Optional[_Union[Needs, _Mapping]] = ..., validation: _Optional[_Union[Validation, _Mapping]] = ..., images_file: _Optional[str] = ..., images_sha256: _Optional[str] = ..., image_count: _Optional[int] = ..., start_adapter: _Optional[str] = ..., start_adapter_sha256: _Optional[str] = ..., gradient_checkpointing: _Optional[bool] = ...) -> None: ...
+    validation_prompt_count: int
+    def __init__(self, base_model: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., prompts_file: _Optional[str] = ..., reward: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., method: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., lora: _Optional[_Union[Lora, _Mapping]] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., dtype: _Optional[str] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., checkpoint_every: _Optional[int] = ..., adapter_name: _Optional[str] = ..., priority: _Optional[int] = ..., metadata: _Optional[_Mapping[str, str]] = ..., base: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., reward_model: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., prompts_sha256: _Optional[str] = ..., prompt_count: _Optional[int] = ..., max_seconds: _Optional[float] = ..., max_nfe: _Optional[int] = ..., needs: _Optional[_Union[Needs, _Mapping]] = ..., validation: _Optional[_Union[Validation, _Mapping]] = ..., images_file: _Optional[str] = ..., images_sha256: _Optional[str] = ..., image_count: _Optional[int] = ..., start_adapter: _Optional[str] = ..., start_adapter_sha256: _Optional[str] = ..., gradient_checkpointing: _Optional[bool] = ..., validation_prompt_count: _Optional[int] = ...) -> None: ...
 
 class JobError(_message.Message):
     __slots__ = ("code", "message")

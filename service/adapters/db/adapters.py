@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, Select, and_, delete, exists, insert, se
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.adapters.db.artifacts import read_artifact
-from service.adapters.db.tables import adapter_aliases, adapter_versions, adapters, artifacts, jobs
+from service.adapters.db.tables import SHOWN, adapter_aliases, adapter_versions, adapters, artifacts, jobs
 from service.adapters.db.types import Now
 from service.domain.adapters import AdapterVersion, Alias, Which
 from service.domain.artifacts import OF_THE_JOB, Artifact, Kind
@@ -95,7 +95,7 @@ class AdapterWrites(AdapterRows):
 
     def beginning(self, tenant: TenantId, references: Collection[str]) -> tuple[JobId, str] | None:
         """Three selects, each by an index: a list of states would read all jobs."""
-        start = jobs.c.recipe["start_adapter"].as_string()
+        start = SHOWN["start_adapter"].as_string()
         named = select(jobs.c.id, start.label("start")).where(jobs.c.tenant_id == tenant, start.in_(references))
         going = (jobs.c.state == State.QUEUED, jobs.c.state == State.PAUSED, jobs.c.lease_until.is_not(None))
         row = self._connection.execute(union_all(*(named.where(each) for each in going)).limit(1)).one_or_none()
@@ -168,8 +168,8 @@ def _versions() -> Select[Any]:
         of_version.manifest_key,
         of_version.manifest_sha256,
         of_version.created_at.label("published_at"),
-        jobs.c.recipe["start_adapter"].as_string().label("start"),
-        jobs.c.recipe["base", "revision"].as_string().label("base_revision"),
+        SHOWN["start_adapter"].as_string().label("start"),
+        SHOWN["base", "revision"].as_string().label("base_revision"),
     )
     return named.select_from(adapter_versions.join(artifacts, _ITS_FILE).join(jobs, its_job))
 

@@ -28,11 +28,14 @@ from service.domain.ids import Fence, JobId, TenantId
 from service.domain.jobs import TERMINAL, Certificate, JobError, State
 from service.domain.offers import MEMORY, MODEL, Offers, needs
 from service.domain.ports import Held, Submission
+from service.domain.recipes import BriefRecipe
 
 
 class JobWrites(JobRows):
     def add(self, submission: Submission) -> None:
         recipe = submission.recipe
+        assert not isinstance(recipe, BriefRecipe), "a job is stored with its whole recipe"
+        brief = recipe.brief()
         self._connection.execute(
             insert(jobs).values(
                 id=submission.id, tenant_id=submission.tenant, state=State.QUEUED, priority=recipe.priority,
@@ -40,6 +43,7 @@ class JobWrites(JobRows):
                 created_at=Now(), updated_at=Now(), version=1, fence=0, failures=0, not_before=Now(), event_count=0,
                 step=0, steps=recipe.replay.to_step if recipe.replay else recipe.steps, training_nfe=0, training_fe=0,
                 training_seconds=0, kind=recipe.kind, parent_id=recipe.parent_id,
+                brief=brief.model_dump(mode="json") if brief else None,
             )
         )  # fmt: skip
         of_job = {"job_id": submission.id, "tenant_id": submission.tenant}

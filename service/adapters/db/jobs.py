@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy import Column, Connection, Row, Select, and_, func, literal, select, tuple_
 
-from service.adapters.db.tables import attempts, jobs
+from service.adapters.db.tables import SHOWN, attempts, jobs
 from service.domain.errors import FenceLost
 from service.domain.ids import Fence, JobId, TenantId
 from service.domain.jobs import (
@@ -23,7 +23,7 @@ from service.domain.jobs import (
 )
 from service.domain.pages import Position
 from service.domain.ports import Held
-from service.domain.recipes import Recipe
+from service.domain.recipes import BriefRecipe, Recipe
 
 
 def owned_by(job: JobId, fence: Fence) -> Any:
@@ -38,12 +38,20 @@ def held(row: Row[Any]) -> Held:
     return Held(JobId(row.id), TenantId(row.tenant_id), State(row.state), Fence(row.fence), row.failures)
 
 
+_BESIDE = tuple(column for column in jobs.c if column.name not in {"recipe", "brief"})
+_BRIEF: Select[Any] = select(*_BESIDE, SHOWN.label("recipe"))
+_WHOLE: Select[Any] = select(*_BESIDE, jobs.c.recipe)
+
+
 class JobRows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def get(self, tenant: TenantId, job: JobId) -> Job | None:
-        return self._one(select(jobs).where(jobs.c.tenant_id == tenant, jobs.c.id == job))
+        return self._one(_BRIEF.where(jobs.c.tenant_id == tenant, jobs.c.id == job))
+
+    def whole(self, tenant: TenantId, job: JobId) -> Job | None:
+        return self._one(_WHOLE.where(jobs.c.tenant_id == tenant, jobs.c.id == job))
 
     def version(self, tenant: TenantId, job: JobId) -> int | None:
         return self._connection.scalar(select(jobs.c.version).where(jobs.c.tenant_id == tenant, jobs.c.id == job))
@@ -51,7 +59,7 @@ class JobRows:
     def page(
         self, tenant: TenantId, state: State | None, kind: Kind | None, after: Position | None, limit: int
     ) -> list[Job]:
-        statement = select(jobs).where(jobs.c.tenant_id == tenant)
+        statement = _BRIEF.where(jobs.c.tenant_id == tenant)
         if state is not None:
             statement = statement.where(jobs.c.state == state)
         if kind is not None:
@@ -128,7 +136,8 @@ def _job(row: Row[Any], tried: Iterable[Attempt], certificates: Iterable[Certifi
 def _recipe(row: Row[Any]) -> Recipe | UnreadableRecipe:
     """One that cannot be read spoils neither the page that it stands on nor the end of its job."""
     try:
-        return Recipe.model_validate(row.recipe)
+        is_brief = isinstance(row.recipe, dict) and "validation_prompt_count" in row.recipe
+        return (BriefRecipe if is_brief else Recipe).model_validate(row.recipe)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "it"

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
 )
 
 from service.adapters.db.types import Moment
@@ -70,6 +71,7 @@ jobs = Table(
     Column("training_seconds", Float, nullable=False),
     Column("certificate", JSON(none_as_null=True)),
     Column("untrimmed_since", Moment),
+    Column("brief", JSON(none_as_null=True)),
     CheckConstraint("(state = 'queued') = (not_before IS NOT NULL)", name="queued_has_not_before"),
     CheckConstraint(
         "(state IN ('running', 'pausing', 'cancelling', 'finalizing')) = (lease_until IS NOT NULL)",
@@ -79,6 +81,10 @@ jobs = Table(
         "(state = 'succeeded') = (adapter_version IS NOT NULL OR certificate IS NOT NULL)", name="succeeded_has_result"
     ),
 )
+SHOWN = func.coalesce(jobs.c.brief, jobs.c.recipe, type_=JSON())
+"""The recipe with its long lists cut (`brief`, which only recipes with such lists have). The whole one may have 8 MiB, and is
+read by name only, to run, clone or certify a job."""
+
 Index("ix_jobs_page", jobs.c.tenant_id, jobs.c.created_at, jobs.c.id)
 Index("ix_jobs_state_page", jobs.c.tenant_id, jobs.c.state, jobs.c.created_at, jobs.c.id)
 Index("ix_jobs_kind_page", jobs.c.tenant_id, jobs.c.kind, jobs.c.created_at, jobs.c.id)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.adapters.db.artifacts import read_artifact
-from service.adapters.db.tables import artifacts, events, files, installation, jobs
+from service.adapters.db.tables import SHOWN, artifacts, events, files, installation, jobs
 from service.adapters.db.types import Later, Now
 from service.domain.artifacts import Artifact, Kind
 from service.domain.ids import Fence, JobId
@@ -39,7 +39,7 @@ class UpkeepRows:
 
     def replayed(self, job: JobId) -> set[int]:
         waiting = jobs.c.kind == JobKind.CERTIFICATE, jobs.c.state.not_in(sorted(TERMINAL))
-        recipes = self._connection.scalars(select(jobs.c.recipe).where(jobs.c.parent_id == job, *waiting))
+        recipes = self._connection.scalars(select(SHOWN).where(jobs.c.parent_id == job, *waiting))
         replays = [recipe["replay"] for recipe in recipes]
         return {replay[step] for replay in replays for step in ("checkpoint_step", "to_step")}
 

@@ -1,5 +1,6 @@
 """The migrations make exactly the tables that the code speaks of."""
 
+import json
 import logging
 import os
 import re
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -14,13 +16,15 @@ from alembic.migration import MigrationContext
 from sqlalchemy import event, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from service.adapters import db
+from service.adapters import db, storage
 from service.adapters.db import SqlDatabase
 from service.adapters.db.migrate import FOLDER
 from service.adapters.db.schema import REVISION
 from service.adapters.db.tables import metadata
+from service.domain.catalogue import Catalogue
 from service.domain.errors import Unavailable
 from service.domain.ids import TenantId
+from tests.service.world import World
 
 
 def test_migrated_database_equals_the_tables(database: SqlDatabase) -> None:
@@ -277,3 +281,31 @@ def test_the_newest_revision_is_the_one_that_the_code_asks_for() -> None:
     names = sorted(path.name for path in (FOLDER / "versions").glob("*.py"))
     assert all(re.match(r"\d{4}_", name) for name in names)
     assert names[-1][:4] == REVISION
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_jobs_from_before_have_what_is_shown_of_them(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, catalogue: Catalogue
+) -> None:
+    """As a job that is posted today; and those whose lists are short, or whose recipe is none, have nothing."""
+    url = f"sqlite:///{tmp_path}/old.db" if kind == "sqlite" else request.getfixturevalue("empty_postgresql_url")
+    database = db.connect(url)
+    db.upgrade(database)
+    world = World(database, storage.make(f"file://{tmp_path}/store"), catalogue, tmp_path)
+    many = [f"a red circle number {each} of very many" for each in range(200)]
+    world.post(prompts=many)
+    world.post(validation={"prompts": many})
+    world.post(prompts=[f"{each} {'long' * 400}" for each in range(32)])
+    world.sql("UPDATE jobs SET recipe = :strange WHERE id = :id", id=world.post().id, strange=f'"{"x" * 5000}"')
+    posted = world.sql("SELECT id, brief FROM jobs ORDER BY id")
+    assert [brief is None for _, brief in posted].count(True) == 2
+    with database.engine.execution_options(begin_immediate=True).begin() as connection:
+        connection.execute(text("UPDATE jobs SET brief = NULL"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0009'"))
+    db.upgrade(database)
+
+    def read(rows: Any) -> Any:
+        return [(id, json.loads(brief) if isinstance(brief, str) else brief) for id, brief in rows]
+
+    assert read(world.sql("SELECT id, brief FROM jobs ORDER BY id")) == read(posted)
+    database.close()
