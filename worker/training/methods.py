@@ -87,11 +87,19 @@ def settings_of(recipe: Recipe, latent_shape: tuple[int, int, int]) -> Settings:
 
 
 def micro_batch(method: Trained, latent_shape: tuple[int, int, int]) -> int:
-    """Most pictures of one denoiser call."""
+    """Most pictures of one denoiser call. Where the loss is guided, each is two rows whose activations are kept."""
     if method.micro_batch != "auto":
         return method.micro_batch
     _, height, width = latent_shape
-    return max(1, min(MOST_ROWS, LATENT_PIXELS_PER_CALL // (height * width)))
+    rows = LATENT_PIXELS_PER_CALL // (height * width)
+    return max(1, min(MOST_ROWS, rows // 2 if guides_loss(method) else rows))
+
+
+def guides_loss(method: Trained) -> bool:
+    """Whether what is differentiated is a guided prediction: DDPO's policy is what its rollouts were drawn with."""
+    if isinstance(method, DDPO):
+        return method.rollout_guidance > 1
+    return isinstance(method, Paired) and method.loss_guidance > 1
 
 
 def memory_of(method: Method) -> update.Memory:

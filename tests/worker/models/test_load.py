@@ -67,7 +67,7 @@ class TestRecomputes:
         ("kind", "resolution", "large"),
         [
             ("sd", 1024, False),
-            ("sdxl", 512, False),
+            ("sdxl", 512, True),
             ("sdxl", 1024, True),
             ("sd3", 64, True),
             ("flux-dev", 64, True),

@@ -17,7 +17,7 @@ from worker.models.load import load
 from worker.training.checkpoint import unpack
 from worker.training.events import Checkpointed, Event, Finished, Resumed, Sampled, Stepped, Validated
 from worker.training.loop import train
-from worker.training.methods import memory_of, method_of
+from worker.training.methods import MOST_ROWS, memory_of, method_of, micro_batch
 from worker.training.optimiser import Optimiser
 from worker.training.world import world_of
 
@@ -119,6 +119,28 @@ class TestResumeOfFlows:
 
 
 class TestMicroBatch:
+    @pytest.mark.parametrize(
+        ("name", "words", "rows"),
+        [
+            ("sharpening-rlhf", {}, 8),
+            ("sharpening-rlhf", {"rollout_guidance": 7.5}, 8),
+            ("sharpening-rlhf", {"loss_guidance": 7.5}, 4),
+            ("diffusion-dpo", {"loss_guidance": 7.5}, 4),
+            ("sft", {"rollout_guidance": 7.5}, 8),
+            ("ddpo", {"rollout_guidance": 1.0}, 8),
+            ("ddpo", {"rollout_guidance": 7.5}, 4),
+            ("ddpo", {"rollout_guidance": 7.5, "micro_batch": 8}, 8),
+        ],
+    )
+    def test_of_a_guided_loss_is_half_as_many_unless_it_is_given(
+        self, name: str, words: dict[str, Any], rows: int
+    ) -> None:
+        """So that as much is kept for the backward at 512 px; the small pictures of `shapes` are bound by their number."""
+        method = recipe(name, **words).method
+        assert micro_batch(method, (4, 64, 64)) == rows
+        assert micro_batch(method, (4, 256, 256)) in (1, 8)
+        assert micro_batch(method, (4, 8, 8)) in (MOST_ROWS, 8)
+
     @every_method
     @pytest.mark.parametrize(("guidance", "rows"), [(1.0, 1), (2.0, 2)])
     def test_is_the_most_pictures_of_a_call(
