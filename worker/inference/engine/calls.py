@@ -34,8 +34,10 @@ class Calls:
 
     def take(self, runs: list[PictureRun]) -> None:
         """A step for as many of `runs`, which are of one shape, as fill a call without much padding."""
-        base = runs[0].shape.base
-        runs = runs[: self._size(runs)[1]]
+        shape, count = runs[0].shape, self._size(runs)[1]
+        base = shape.base
+        self._under_way.roster.leave_out(shape, runs[count:])
+        runs = runs[:count]
         for run in runs:
             run.request.began = run.request.began or time.monotonic()
         try:

@@ -4,7 +4,8 @@ Each tenant has an account of the denoiser forwards it has had, its share of the
 go round: one to each tenant, then a second to each, in the order of their accounts, where a sample of the last call
 counts as QUANTUM forwards less. So a tenant that comes to an engine which another has crowded is in the next call; one
 with a hundred requests gets the places that nobody else asks for; and where there are more tenants than places they take
-turns of some steps, not of one, because new company costs slots.
+turns of some steps, not of one, because new company costs slots. Whom the rounding of a call's size left out comes before
+all of them in the next call: of five samples each draws on, though only four go at a time.
 Of several shapes the one goes whose call has the tenant with the smallest account. Who comes anew starts level with the
 least served of those who are there: being away earns nothing.
 """
@@ -58,6 +59,8 @@ class Roster(Generic[R]):
         self._tenants: dict[str, _Tenant[R]] = {}
         self._last: dict[Shape, set[R]] = {}
         """Who was in each shape's last call, as far as they are still here."""
+        self._left_out: dict[Shape, set[R]] = {}
+        """Who was chosen for it and had no place after all, as far as they are still here."""
 
     def __iter__(self) -> Iterator[R]:
         for tenant in self._tenants.values():
@@ -80,9 +83,10 @@ class Roster(Generic[R]):
             del tenant.runs[run.shape]
         if not tenant.runs:
             del self._tenants[run.tenant]
-        self._last.get(run.shape, set()).discard(run)
-        if not self._last.get(run.shape, True):
-            del self._last[run.shape]
+        for kept in (self._last, self._left_out):
+            kept.get(run.shape, set()).discard(run)
+            if not kept.get(run.shape, True):
+                del kept[run.shape]
 
     def choose(self, ready: Callable[[R], bool], fits: Callable[[R, list[R]], bool]) -> list[R]:
         """Ready runs of one shape, as many as fit beside those chosen before, in the order of their claim; [] for none."""
@@ -101,6 +105,12 @@ class Roster(Generic[R]):
 
     def _filled(self, left: dict[str, deque[R]], fits: Callable[[R, list[R]], bool]) -> list[R]:
         chosen: list[R] = []
+        for runs in left.values():
+            for run in [each for each in runs if each in self._left_out.get(each.shape, ())]:
+                if fits(run, chosen):
+                    chosen.append(run)
+                    runs.remove(run)
+        left = {name: runs for name, runs in left.items() if runs}
         while left:
             for name in sorted(left, key=lambda name: self._standing(name, left[name][0])):
                 run = left[name].popleft()
@@ -111,6 +121,10 @@ class Roster(Generic[R]):
 
     def _standing(self, name: str, run: R) -> float:
         return self._tenants[name].account - (QUANTUM if run in self._last.get(run.shape, ()) else 0)
+
+    def leave_out(self, shape: Shape, runs: Collection[R]) -> None:
+        """They were chosen for the call that is made now, and do not go."""
+        self._left_out[shape] = set(runs)
 
     def charge(self, runs: Collection[R], size: int) -> None:
         """They are about to take a step in calls of `size` rows; who pins a size pays for its padding."""

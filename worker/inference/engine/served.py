@@ -152,7 +152,7 @@ def _overflow(sample: Sample) -> NotANumber:
 def padded(count: int, most: int = SIZES[-1]) -> tuple[int, int]:
     """(size, how many of `count` samples go in a call of it): up where at most a quarter is padding, else down.
 
-    3 → 4, 6 and 7 → 8; of 5 go 4, and the fifth goes in the next call.
+    3 → 4, 6 and 7 → 8; of 5 go 4, and the fifth is the first of the next call (`roster.py`).
     """
     fitting = [size for size in SIZES if size <= most]
     up = next((size for size in fitting if size >= count), fitting[-1])

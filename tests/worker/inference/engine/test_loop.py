@@ -51,6 +51,21 @@ class TestFairness:
         for ticket in crowd:
             ticket.result(60)
 
+    def test_the_fifth_of_a_tenants_requests_waits_for_no_whole_picture(self, bench: Bench) -> None:
+        """Four go in a call; of five each goes at least every second time."""
+        gate = bench.held()
+        long = [bench.engine.submit(a_draw(f"a{n}", steps=60)) for n in range(4)]
+        gate.reached.wait(60)
+        short = bench.engine.submit(a_draw("b", steps=4))
+        called = len(bench.family.calls) + 1
+        finished = Future[int]()
+        short.add_done_callback(lambda _: finished.set_result(len(bench.family.calls)))
+        gate.opened.set()
+        assert short.result(60).steps == ("4x4",)
+        assert finished.result(60) - called <= 2 * 4
+        assert [ticket.result(60).nfe for ticket in long] == [60] * 4
+        assert bench.engine.figures().padding_nfe <= 4, "only at the end, when three are left"
+
     def test_a_tenants_full_queue_keeps_nobody_else_out(self, bench: Bench) -> None:
         gate = bench.held()
         crowd = [bench.engine.submit(a_draw("a0", tenant="a", steps=6))]

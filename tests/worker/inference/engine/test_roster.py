@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -77,6 +78,31 @@ class TestBetweenTenants:
             call(roster)
         roster.add(Named("b1", "b", OTHER))
         assert [call(roster) for _ in range(4)] == [["a"], ["b1"], ["a"], ["b1"]]
+
+
+class TestWhoIsLeftOut:
+    def rounded(self, roster: Roster[Named]) -> list[str]:
+        """The names of a call of four; of five the last one stays behind."""
+        chosen = roster.choose(lambda run: True, lambda run, before: len(before) < 8)
+        roster.leave_out(PLAIN, chosen[4:])
+        roster.charge(chosen[:4], 4)
+        return [run.name for run in chosen[:4]]
+
+    @pytest.mark.parametrize("tenants", ["aaaaa", "aaaab", "abcde"])
+    def test_is_the_first_of_the_next_call(self, tenants: str) -> None:
+        roster = roster_of(*(Named(str(n), tenant) for n, tenant in enumerate(tenants)))
+        left = ""
+        for _ in range(40):
+            called = self.rounded(roster)
+            assert called[0] == left or not left
+            (left,) = set("01234") - set(called)
+
+    def test_stays_behind_no_longer_once_it_is_gone(self) -> None:
+        roster = roster_of(*(runs := [Named(str(n), "a") for n in range(5)]))
+        self.rounded(roster)
+        roster.remove(runs[4])
+        roster.add(runs[4])
+        assert self.rounded(roster) == ["0", "1", "2", "3"]
 
 
 class TestWithinATenant:
