@@ -15,11 +15,17 @@ from service.domain.jobs import Event, Progress
 from service.domain.ports import Deed
 
 
+_MOST = 2**31 - 1
+"""The highest number that the column holds: PostgreSQL refuses to compare it with more."""
+
+
 class EventRows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def after(self, tenant: TenantId, job: JobId, number: int, limit: int) -> list[Event]:
+        if number >= _MOST:
+            return []
         statement = select(events).where(events.c.job_id == job, events.c.tenant_id == tenant, events.c.number > number)
         rows = self._connection.execute(statement.order_by(events.c.number).limit(limit))
         return [Event(row.number, Fence(row.fence), row.step, row.type, row.data, row.created_at) for row in rows]
