@@ -1,17 +1,18 @@
 """From what was raised to the child's last word: a stable code, a sentence with a remedy, whether to try again."""
 
 import errno
-
-import torch
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from service.domain.errors import JobFailure
+from worker.models.memory import is_out_of_memory
 from worker.pipe import Failed
 
 _RETRIED = frozenset({"base_unavailable", "reward_unavailable"})
 _DISK = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
 _MEMORY = (
     "send gradient_checkpointing: true, lower method.micro_batch, method.prompts_per_step, method.candidates or lora.rank, "
-    "or use a worker with more memory"
+    "or ask for a worker with more memory (needs.memory_gib)"
 )
 
 
@@ -20,12 +21,8 @@ def explain(error: BaseException) -> Failed:
     match error:
         case JobFailure():
             return Failed(error.code, error.message, retry=error.code in _RETRIED)
-        case torch.OutOfMemoryError():
-            return Failed("out_of_memory", f"the device's memory ran out: {_MEMORY}", retry=False)
-        case MemoryError():
-            return Failed("out_of_memory", f"the machine's memory ran out: {_MEMORY}", retry=False)
-        case RuntimeError() if "DefaultCPUAllocator" in str(error):  # what torch raises in place of MemoryError
-            return Failed("out_of_memory", f"the machine's memory ran out: {_MEMORY}", retry=False)
+        case _ if is_out_of_memory(error):
+            return Failed("out_of_memory", f"{_whose(error)} memory ran out: {_MEMORY}", retry=False)
         case OSError() if error.errno in _DISK:
             where = f" while {error.filename} was written" if error.filename else ""
             text = (
@@ -34,3 +31,23 @@ def explain(error: BaseException) -> Failed:
             return Failed("disk_full", text, retry=True)
         case _:
             return Failed("internal_error", f"{type(error).__name__}: {error}", retry=True)
+
+
+@contextmanager
+def fitting(model: str) -> Iterator[None]:
+    """Around the loading of a model: no lower setting of the job makes its weights smaller. Raises JobFailure `out_of_memory`."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise JobFailure(
+            f"{_whose(error)} memory has no room for the weights of the {model}: ask for a worker with more of it "
+            "(needs.memory_gib), or let nothing else use this one's",
+            code="out_of_memory",
+        ) from error
+
+
+def _whose(error: BaseException) -> str:
+    of_machine = isinstance(error, MemoryError) or "allocate memory" in str(error) or "CPUAllocator" in str(error)
+    return "the machine's" if of_machine else "the device's"

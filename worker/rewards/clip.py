@@ -20,13 +20,14 @@ class Clip:
     def __init__(self, folder: Path, device: torch.device) -> None:
         dtype = torch.float16 if device.type == "cuda" else torch.float32
         try:
-            self._model = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=dtype).to(device).eval()
+            model = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=dtype)
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             self._processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise JobFailure(
                 f"the reward model in {folder.name} cannot be loaded as CLIP: {error}", code="reward_unloadable"
             ) from error
+        self._model = model.to(device).eval()  # what fails here is the device, not the folder
         self._device = device
         self._text = lru_cache(CACHED_PROMPTS)(self._encode)
 

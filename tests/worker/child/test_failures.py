@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from service.domain.errors import JobFailure
-from worker.child.failures import explain
+from worker.child.failures import explain, fitting
 
 
 class TestExplain:
@@ -18,6 +18,9 @@ class TestExplain:
             torch.OutOfMemoryError("CUDA out of memory"),
             MemoryError(),
             RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+            RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"),
         ],
     )
     def test_tells_want_of_memory_with_a_remedy_and_does_not_try_again(self, error: Exception) -> None:
@@ -35,3 +38,19 @@ class TestExplain:
     def test_keeps_the_words_of_a_fault_of_ours(self) -> None:
         said = explain(KeyError("unet"))
         assert (said.code, said.message) == ("internal_error", "KeyError: 'unet'")
+
+
+class TestFitting:
+    @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+    def test_weights_that_do_not_fit_ask_for_another_worker_and_for_no_smaller_batch(self, error: Exception) -> None:
+        with (
+            pytest.raises(JobFailure, match=r"weights of the base model 'flux-dev'.*needs\.memory_gib") as failure,
+            fitting("base model 'flux-dev'"),
+        ):
+            raise error
+        assert failure.value.code == "out_of_memory"
+        assert "micro_batch" not in failure.value.message
+
+    def test_everything_else_is_what_it_was(self) -> None:
+        with pytest.raises(RuntimeError, match="no kernel image"), fitting("base model 'sd15'"):
+            raise RuntimeError("CUDA error: no kernel image is available")

@@ -45,6 +45,16 @@ class TestClip:
             make(ClipReward(type="clip", model="any"), folder=tmp_path)
         assert failure.value.code == "reward_unloadable"
 
+    def test_a_device_without_room_is_no_fault_of_the_folder(
+        self, clip_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        monkeypatch.setattr(CLIPModel, "to", full)
+        with pytest.raises(torch.OutOfMemoryError):
+            make(ClipReward(type="clip", model="any"), folder=clip_folder)
+
 
 class TestScene:
     PROMPT = "a red circle left of a blue square"

@@ -14,10 +14,10 @@ import torch
 from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import StropError
 from worker.inference.engine.requests import SIZES
+from worker.models.memory import is_out_of_memory
 
 CALM = 64
 """Calls without trouble after which twice as many are tried again."""
-NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
@@ -44,11 +44,6 @@ class Limits:
         self._found[base] = (limit, calls + 1) if calls < CALM else (limit * 2, 0)
         if self._found[base][0] >= SIZES[-1]:
             del self._found[base]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """torch's allocator has a class for it; on a CPU, and where CUDA or cuBLAS allocate by themselves, it is told by words."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
 def is_device_lost(error: BaseException) -> bool:

@@ -1,0 +1,21 @@
+"""Whether it was memory that was wanting: torch has a class for its own allocator's word, the libraries below it only words."""
+
+import torch
+
+NO_MEMORY = (
+    "DefaultCPUAllocator",  # what torch raises in place of MemoryError
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+    "MPS backend out of memory",
+)
+"""Said by plain RuntimeErrors."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of the device or of the machine: MemoryError, torch's own, or what CUDA, cuBLAS and cuDNN say of their allocations."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in NO_MEMORY)
