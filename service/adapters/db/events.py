@@ -14,7 +14,6 @@ from service.domain.ids import Fence, JobId, TenantId
 from service.domain.jobs import Event, Progress
 from service.domain.ports import Deed
 
-
 _MOST = 2**31 - 1
 """The highest number that the column holds: PostgreSQL refuses to compare it with more."""
 

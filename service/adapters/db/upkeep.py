@@ -2,8 +2,9 @@
 
 import secrets
 from collections.abc import Collection
+from typing import Any
 
-from sqlalchemy import Connection, delete, exists, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.adapters.db.artifacts import read_artifact
@@ -54,22 +55,20 @@ class UpkeepWrites(UpkeepRows):
         return Installation(row.id, row.seen_at)
 
     def expire_checkpoints(self, keep_seconds: float, jobs_at_most: int) -> list[Artifact]:
-        """The locks keep out a retry and, by their foreign key, new certificates until the commit."""
-        certificate = jobs.alias("certificate")
-        in_use = exists().where(
-            certificate.c.parent_id == jobs.c.id,
-            certificate.c.kind == JobKind.CERTIFICATE,
-            certificate.c.state.not_in(sorted(TERMINAL)),
-        )
+        """The locks keep out a retry and, by their foreign key, new certificates until the commit.
+
+        A certificate that committed after the first statement had begun and before it came to the parent's row is not in its
+        snapshot, nor has it changed that row; the second statement, under the locks, sees it.
+        """
         old = artifacts.c.kind == Kind.CHECKPOINT, artifacts.c.created_at <= Later(-keep_seconds)
         over = (
             select(jobs.c.id)
             .where(jobs.c.id.in_(select(artifacts.c.job_id).where(*old)), jobs.c.state.in_(sorted(TERMINAL)))
-            .where(jobs.c.updated_at <= Later(-keep_seconds), ~in_use)
+            .where(jobs.c.updated_at <= Later(-keep_seconds), ~_certified(jobs.c.id))
             .order_by(jobs.c.id).limit(jobs_at_most).with_for_update(skip_locked=True, of=jobs)
         )  # fmt: skip
         ended = self._connection.scalars(over).all()
-        theirs = artifacts.c.job_id.in_(ended), artifacts.c.kind == Kind.CHECKPOINT
+        theirs = artifacts.c.job_id.in_(ended), artifacts.c.kind == Kind.CHECKPOINT, ~_certified(artifacts.c.job_id)
         gone = self._connection.execute(delete(artifacts).where(*theirs).returning(artifacts))
         return [read_artifact(row) for row in gone]
 
@@ -84,3 +83,13 @@ class UpkeepWrites(UpkeepRows):
         self._connection.execute(delete(events).where(*said))
         self._connection.execute(update(jobs).where(jobs.c.id.in_(ended)).values(untrimmed_since=None))
         return len(ended)
+
+
+def _certified(job: ColumnElement[Any]) -> ColumnElement[bool]:
+    """The job has a certificate that is yet to replay its checkpoints."""
+    certificate = jobs.alias("certificate")
+    return exists().where(
+        certificate.c.parent_id == job,
+        certificate.c.kind == JobKind.CERTIFICATE,
+        certificate.c.state.not_in(sorted(TERMINAL)),
+    )
