@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.domain.adapters import SERVED_RANK
 from service.domain.recipes import LABEL
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -75,7 +76,7 @@ class Settings(BaseSettings):
         default=900.0,
         ge=1,
         le=86_400,
-        description="Seconds without an event from the child that end an attempt as stuck; of the inference endpoint, without "
+        description="Seconds without a sign of life from the child that end an attempt as stuck; of the inference endpoint, without "
         "a step while requests wait or run, after which /healthz asks for a new process.",
     )
     poll_seconds: float = Field(
@@ -123,6 +124,19 @@ class Settings(BaseSettings):
         default="",
         description="Base models that the inference endpoint loads and tries before it is ready, separated by commas.",
     )
+    loaded_bases: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Base models on the inference endpoint's device at once; default: 2, or as many as are warm. The least "
+        "recently used makes room.",
+    )
+    max_waiting: int = Field(
+        default=16,
+        ge=1,
+        le=10_000,
+        description="Requests of one tenant that may wait at the inference endpoint before their first step; more are refused.",
+    )
     slots: int = Field(
         default=16,
         ge=1,
@@ -130,7 +144,7 @@ class Settings(BaseSettings):
         description="Adapters on the inference endpoint's device at once, of each base model.",
     )
     slot_rank: int = Field(
-        default=32,
+        default=SERVED_RANK,
         ge=1,
         le=1024,
         description="Rank of a slot: adapters of a request whose ranks exceed it are refused.",
@@ -227,6 +241,11 @@ class Settings(BaseSettings):
         for label in self.labels():
             if not re.fullmatch(LABEL, label):
                 raise ValueError(f"STROP_WORKER_LABELS: {label!r} is no label: letters, digits and . _ = / - only")
+        if self.loaded_bases is not None and len(self.warm()) > self.loaded_bases:
+            raise ValueError(
+                f"STROP_WARM_BASES names {len(self.warm())} base models, and STROP_LOADED_BASES lets {self.loaded_bases} be "
+                "loaded: they would take each other's place; warm fewer, or raise it"
+            )
         if self.api_key is None and self.host not in LOOPBACK:
             raise ValueError(
                 f"STROP_HOST is {self.host}, which others can reach, but STROP_API_KEY is not set: "
@@ -237,6 +256,10 @@ class Settings(BaseSettings):
     def warm(self) -> tuple[str, ...]:
         """The base models to warm, each once."""
         return tuple(dict.fromkeys(name for word in self.warm_bases.split(",") if (name := word.strip())))
+
+    def places(self) -> int:
+        """Base models that may be loaded at once."""
+        return self.loaded_bases or max(2, len(self.warm()))
 
     def labels(self) -> frozenset[str]:
         """The worker's labels, one by one."""

@@ -2,7 +2,7 @@
 
 Down (parent → child): Begin once, then Tick (seconds that the lease still has), Stop (cancel, pause or hand back).
 Up (child → parent): Ready, Report (an event), FileMade (a whole file in the scratch folder), Saving (a Stop is obeyed),
-Finished or Failed, last.
+Still (working, with nothing to tell), Finished or Failed, last.
 End of file on either side means that the other is gone: the child then ends itself, the parent reaps it.
 Torch-free: both sides import it.
 """
@@ -90,6 +90,11 @@ class Saving:
 
 
 @dataclass(frozen=True, slots=True)
+class Still:
+    """A sign of life between two events: no event itself, it only ends a silence."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The child is done. `stopped` is None at the natural end, else the reason of the Stop that it obeyed.
 
@@ -113,9 +118,9 @@ class Failed:
     retry: bool
 
 
-Message = Begin | Tick | Stop | Ready | Report | FileMade | Saving | Finished | Failed
+Message = Begin | Tick | Stop | Ready | Report | FileMade | Saving | Still | Finished | Failed
 _WORDS: dict[str, type[Message]] = {
-    word.__name__: word for word in (Begin, Tick, Stop, Ready, Report, FileMade, Saving, Finished, Failed)
+    word.__name__: word for word in (Begin, Tick, Stop, Ready, Report, FileMade, Saving, Still, Finished, Failed)
 }
 
 

@@ -13,6 +13,7 @@ from worker.pipe import (
     Ready,
     Report,
     Saving,
+    Still,
     Stop,
     Tick,
     receive,
@@ -27,6 +28,7 @@ WORDS: list[Message] = [
     Report("job.step", 3, {"loss": 0.5}),
     FileMade("a.png", "sample", 3, 10, "0" * 64),
     Saving(3),
+    Still(),
     Finished(3, None, 30, 37.5),
     Failed("nan_loss", "lower the rate\nor else", False),
 ]

@@ -55,7 +55,7 @@ class Scribe:
                 if said.resumed_step is not None:
                     self._step = said.resumed_step
                     self._record(self._step, "job.resumed", {"step": self._step})
-            case pipe.Saving():
+            case pipe.Saving() | pipe.Still():
                 pass
             case pipe.Finished() | pipe.Failed():
                 self.word = said

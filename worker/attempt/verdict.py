@@ -98,8 +98,8 @@ def _left_to_itself(end: ChildEnd | None, ended: Ended | None, asked: Reason | N
 
 
 _STUCK = (
-    "the training process said nothing for longer than the step timeout and was ended: "
-    "make steps smaller (fewer prompts, candidates or rollout steps) or raise STROP_STEP_TIMEOUT"
+    "the training process gave no sign of life for longer than the step timeout, in which no call of the model came to its end, and "
+    "was ended: see whether its device or disk hangs, make calls smaller (micro_batch), or raise STROP_STEP_TIMEOUT"
 )
 _KILLED = (
     "was killed by the system, most likely because the machine ran out of memory: "

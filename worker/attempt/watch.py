@@ -126,7 +126,7 @@ class Watch:
             self._process = self._heard_at = None
 
     def heard(self, step_seconds: float | None = None) -> None:
-        """The child has said something; `step_seconds` is how long a step takes, if it said that."""
+        """The child has said something, if only that it is still at it; `step_seconds` is how long a step takes, if it said that."""
         with self._changed:
             self._heard_at = monotonic()
             self._pace = step_seconds or self._pace

@@ -15,6 +15,7 @@ from service.domain.methods import SharpeningSFT
 from service.domain.recipes import Recipe
 from worker import pipe
 from worker.child.account import Account, hardware_of
+from worker.child.breath import Breath
 from worker.child.replay import Replay, quiet
 from worker.child.teller import AskedToStop, Say, Teller
 from worker.models.load import load, pick_device
@@ -31,7 +32,8 @@ def run(begin: pipe.Begin, say: Say, stop: AskedToStop) -> None:
     torch.set_num_threads(begin.threads)
     recipe = Recipe.model_validate(begin.recipe)
     prompts = Path(begin.prompts_path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    images = own_pictures(begin, recipe)
+    breath = Breath(say)
+    images = own_pictures(begin, recipe, breath)
     device = torch.device("cpu") if recipe.replay else pick_device(begin.device)
     if device.type == "cuda":
         repeat_kernels()
@@ -45,10 +47,13 @@ def run(begin: pipe.Begin, say: Say, stop: AskedToStop) -> None:
         guidance=recipe.base.guidance_scale,
         parks_text=True,
     )
+    breath.take()
+    breath.with_calls_of(base.denoiser, base.vae.decoder)
     if recipe.gradient_checkpointing or base.recomputes:
         base.enable_gradient_checkpointing()
     folder = Path(begin.reward_model_path) if begin.reward_model_path else None
     reward = make(recipe.reward, folder=folder, device=base.device)
+    breath.take()
     checkpoint = Path(begin.checkpoint_path).read_bytes() if begin.checkpoint_path else None
     driver = _driver(begin, recipe, say, stop, base.device, checkpoint)
     if checkpoint is None:
@@ -75,7 +80,7 @@ def repeat_kernels() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs, and changes nothing
 
 
-def own_pictures(begin: pipe.Begin, recipe: Recipe) -> Images:
+def own_pictures(begin: pipe.Begin, recipe: Recipe, breath: Breath) -> Images:
     """The job's own pictures, all decoded once. Raises JobFailure `image_unreadable`."""
     if begin.images_path is None:
         return no_images
@@ -83,7 +88,7 @@ def own_pictures(begin: pipe.Begin, recipe: Recipe) -> Images:
     one = isinstance(method, SharpeningSFT) and method.selection_among == "noisings"
     most = 1 if one else method.candidates
     pictures = Pictures.read(Path(begin.images_path), side=recipe.base.resolution, most=most, seed=recipe.seed)
-    pictures.check()
+    pictures.check(breath.take)
     return pictures
 
 

@@ -8,7 +8,7 @@ import json
 import struct
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,11 +48,12 @@ class Pictures:
                 groups[entry["prompt"]].append(Picture(index.parent / entry["file"], entry["name"]))
         return Pictures(dict(groups), side, most, seed)
 
-    def check(self) -> None:
+    def check(self, after_each: Callable[[], None] = lambda: None) -> None:
         """Decode each once. Raises JobFailure `image_unreadable` for the first that cannot be."""
         for group in self._groups.values():
             for picture in group:
                 decoded(picture)
+                after_each()
 
     def __call__(self, prompt: str, update: int) -> np.ndarray | None:
         """uint8 [g, side, side, 3], g at most `most`; None for a prompt without pictures."""

@@ -1,6 +1,6 @@
 """A child without torch that speaks the pipe's words. The job's metadata say how it behaves:
 
-play     finish (default) | silent | deaf | numb | flood | shout | crash | killed | oom | nan | full | garbled | chatty | parting |
+play     finish (default) | silent | breathing | deaf | numb | flood | shout | crash | killed | oom | nan | full | garbled | chatty | parting |
          escape
 seconds  how long a step takes (default 0.01)
 best     from which step on its checkpoint is said to be the best
@@ -17,7 +17,7 @@ from typing import IO, NoReturn
 
 from worker.child.files import write_whole
 from worker.child.lifeline import Lifeline
-from worker.pipe import Begin, Failed, FileMade, Finished, Message, Ready, Report, receive, send
+from worker.pipe import Begin, Failed, FileMade, Finished, Message, Ready, Report, Still, receive, send
 
 
 class Fake:
@@ -89,6 +89,11 @@ def play(name: str, fake: Fake) -> None:  # noqa: PLR0912 - one branch a play
             fake.train()
         case "silent":
             signal.pause()
+        case "breathing":  # at one thing for a second, with signs of life
+            for _ in range(20):
+                time.sleep(0.05)
+                fake.say(Still())
+            fake.train()
         case "deaf":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             while True:

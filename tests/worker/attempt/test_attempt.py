@@ -115,6 +115,15 @@ class TestFailure:
         (attempt,) = workshop.job(job).attempts
         assert (workshop.job(job).state, attempt.cause) == (State.QUEUED, "stuck")
 
+    def test_is_none_while_the_child_gives_signs_of_life_which_are_no_events(self, workshop: Workshop) -> None:
+        job = workshop.submit("breathing", steps=1)
+        workshop.attempt(step_timeout=0.7).run()
+        done = workshop.job(job)
+        assert (done.state, [attempt.cause for attempt in done.attempts]) == (State.SUCCEEDED, ["succeeded"])
+        assert {event.type for event in workshop.events(job)} == {
+            "job.queued", "job.started", "job.ready", "job.step", "job.finalizing", "job.succeeded",
+        }  # fmt: skip
+
     def test_by_another_catalogue_than_that_of_an_older_releases_job_says_so(self, workshop: Workshop) -> None:
         """Newer ones say which models they need, and are not claimed."""
         job = workshop.submit()

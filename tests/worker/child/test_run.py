@@ -427,3 +427,30 @@ class TestTheKohyaFile:
             value.sum().item() for value in ours.values()
         )
         assert {value.item() for name, value in theirs.items() if name.endswith(".alpha")} == {2}
+
+
+class TestSignsOfLife:
+    """A validation is one event; of 512 pictures on a large model it takes longer than the parent waits for a word."""
+
+    VALIDATION: ClassVar[dict[str, Any]] = {
+        "every": 3, "prompts": [f"a dot, number {number}" for number in range(12)], "num_inference_steps": 4,
+    }  # fmt: skip
+
+    def test_come_with_every_call_of_a_validation_and_change_nothing(
+        self, train: Train, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = {"method": METHOD | {"micro_batch": 1}, "validation": self.VALIDATION, "steps": 3}
+        quiet = train(**job)
+        assert pipe.Still() not in quiet.said, "it was over in no time"
+        monkeypatch.setattr("worker.child.breath.SECONDS", 0.0)
+        told = train(**job)
+        first = next(place for place, said in enumerate(told.said) if is_validation(said))
+        silent = [said for said in told.said[first - 48 : first] if said != pipe.Still()]
+        assert silent == [], "12 pictures, 4 calls each"
+        assert told.nfe(3) == quiet.nfe(3)
+        digests = [{step: made.sha256 for step, made in each.files("adapter").items()} for each in (told, quiet)]
+        assert digests[0] == digests[1]
+
+
+def is_validation(said: pipe.Message) -> bool:
+    return isinstance(said, pipe.Report) and said.type == "job.validation"
