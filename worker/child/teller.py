@@ -27,6 +27,8 @@ ADAPTER = "pytorch_lora_weights.safetensors"
 """diffusers' default name: `load_lora_weights(folder)` finds it."""
 KOHYA = "kohya.safetensors"
 """The same adapter for ComfyUI and kohya's tools."""
+CHECKPOINT_SECONDS = 300.0
+"""Most between two checkpoints, whatever `checkpoint_every` says: where steps take minutes, ten of them are much to lose."""
 _PACE_STEPS = 20
 
 Say = Callable[[pipe.Message], None]
@@ -57,6 +59,7 @@ class Teller:
         self._voice, self._stop, self._clock, self._write_whole = say, stop, clock, write
         self._beside, self._speaking, self._is_over = Beside(), Lock(), False
         self._began, self._before = clock(), account.seconds
+        self._saved_at = self._began
         self._moments: deque[float] = deque(maxlen=_PACE_STEPS + 1)
         self._spent = (0, 0.0)
         self._step, self._is_late = 0, False
@@ -67,8 +70,10 @@ class Teller:
         return self._before + self._clock() - self._began
 
     def wants_checkpoint(self) -> bool:
+        """A Stop wants one, and time: it changes no state, so the steps at which it is made need not be the same again."""
         asked = self._stop()
-        return asked is not None and asked.checkpoint
+        overdue = self._clock() - self._saved_at >= CHECKPOINT_SECONDS
+        return overdue or (asked is not None and asked.checkpoint)
 
     def is_out_of_time(self) -> bool:
         self._is_late = self._max_seconds is not None and self.seconds >= self._max_seconds
@@ -122,6 +127,7 @@ class Teller:
                 data = {"reward": event.reward, "pictures": event.pictures}
                 self._say(pipe.Report("job.validation", event.step, data))
             case Checkpointed():
+                self._saved_at = self._clock()
                 self._account = self._account.after_checkpoint(event.step)
                 spent = self._is_late or (self._max_nfe is not None and self._spent[0] >= self._max_nfe)
                 now = replace(self._account, seconds=self.seconds, spent=spent, hardware=self._hardware)

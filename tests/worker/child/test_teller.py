@@ -80,6 +80,31 @@ def stage(tmp_path: Path) -> Stage:
     return Stage(tmp_path)
 
 
+class TestWantsCheckpoint:
+    def test_where_the_last_is_five_minutes_old(self, stage: Stage) -> None:
+        """Steps of 100 s: every third is saved, and one that is saved for another reason puts the next off."""
+        teller, asked = stage.teller(), []
+
+        def events() -> Iterator[Event]:
+            for step in range(1, 10):
+                stage.now += 100
+                yield stepped(step)
+                asked.append(teller.wants_checkpoint())
+                if asked[-1] or step == 4:
+                    yield checkpointed(step)
+            yield finished(9)
+
+        teller.tell(events())
+        assert [step for step, wanted in enumerate(asked, 1) if wanted] == [3, 7]
+        assert [report.step for report in stage.reports("job.checkpoint")] == [3, 4, 7]
+
+    def test_where_a_stop_asks_for_one(self, stage: Stage) -> None:
+        teller = stage.teller()
+        for stop, wanted in ((None, False), (pipe.Stop("cancel", False), False), (pipe.Stop("hand_back", True), True)):
+            stage.stop = stop
+            assert teller.wants_checkpoint() == wanted
+
+
 class TestACheckpoint:
     def test_is_written_beside_the_next_steps(self, stage: Stage) -> None:
         """Held up by the disk, it holds up no step: steps 2 and 3 are told before its file is there."""
