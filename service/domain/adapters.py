@@ -17,6 +17,8 @@ ALIAS = r"^[a-z][a-z0-9-]{0,31}$"
 MAX_VERSION = 999_999_999
 MAX_REFERENCE = 64 + 1 + 32
 """Characters of name@alias."""
+SERVED_RANK = 32
+"""Of what an inference endpoint wears at once, unless its operator gave its slots another rank."""
 
 _NAME = NAME.strip("^$")
 _REFERENCE = re.compile(

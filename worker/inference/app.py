@@ -83,6 +83,8 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
     engine = Engine(
         load_base,
         fetch=fetch_base,
+        waiting=chosen.max_waiting,
+        loaded_bases=chosen.places(),
         slots=chosen.slots,
         slot_rank=chosen.slot_rank,
         slot_conv=chosen.slot_conv,

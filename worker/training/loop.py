@@ -23,7 +23,7 @@ from worker.sharpening.update import Step
 from worker.training.checkpoint import Progress, Snapshot, unpack
 from worker.training.events import Checkpointed, Event, Finished, Resumed, Stepped, Warned
 from worker.training.methods import memory_of, method_of, prompts_at
-from worker.training.notices import Ties, cuts
+from worker.training.notices import Ties, beyond_slots, cuts
 from worker.training.optimiser import Optimiser, learning_rate
 from worker.training.trial import sample, validate
 from worker.training.walks import check_walks
@@ -62,7 +62,7 @@ def train(
         begin_with(parameters, base.read_adapter(start))
     optimiser = Optimiser(parameters, recipe.method, recipe.steps)
     if resume is None:
-        yield from (Warned(0, sentence) for sentence in cuts(base, recipe, prompts))
+        yield from (Warned(0, sentence) for sentence in (*beyond_slots(recipe), *cuts(base, recipe, prompts)))
         progress = Progress(0, Counts(), backward_cost(base, optimiser.values, prompts[0]), memory_of(recipe.method))
         progress = yield from tried(base, reward, optimiser, recipe, prompts, progress, last=False)
     else:

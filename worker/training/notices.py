@@ -1,7 +1,9 @@
-"""What a person should know of a training that goes on all the same: prompts that are cut, a reward that says nothing."""
+"""What a person should know of a training that goes on all the same: prompts that are cut, an adapter that few endpoints
+draw with, a reward that says nothing."""
 
 from collections.abc import Iterator, Sequence
 
+from service.domain.adapters import SERVED_RANK
 from service.domain.recipes import Recipe
 from worker.models.family import Family
 from worker.training.trial import sampled_prompts, validated_prompts
@@ -19,6 +21,15 @@ def cuts(base: Family, recipe: Recipe, prompts: Sequence[str]) -> Iterator[str]:
     yield from sentences[:TOLD]
     if len(sentences) > TOLD:
         yield f"{len(sentences) - TOLD} more cuts of that kind are not listed: shorten the long prompts, or accept what is lost"
+
+
+def beyond_slots(recipe: Recipe) -> Iterator[str]:
+    """Where the adapter will be of a larger rank than an endpoint takes that nobody configured for it."""
+    if recipe.lora.rank > SERVED_RANK:
+        yield (
+            f"the adapter will have rank {recipe.lora.rank}, and an inference endpoint draws with {SERVED_RANK} at most unless its "
+            f"operator raises STROP_SLOT_RANK; train with lora.rank {SERVED_RANK} or less, or have it raised"
+        )
 
 
 class Ties:

@@ -4,10 +4,41 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.domain.principals import LOCAL
-from service.settings import Settings
+from service.settings import Settings, load
 from worker.inference.app import create_app
 from worker.inference.engine.invariant import BatchInvariant
 from worker.inference.engine.served import Served
+
+
+class TestPlacesOfBases:
+    @pytest.mark.parametrize(
+        ("given", "places"),
+        [({}, 2), ({"STROP_WARM_BASES": "a,b,c"}, 3), ({"STROP_LOADED_BASES": "1"}, 1),
+         ({"STROP_LOADED_BASES": "4", "STROP_WARM_BASES": "a"}, 4)],
+    )  # fmt: skip
+    def test_are_two_or_as_many_as_are_warm_unless_said(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], places: int
+    ) -> None:
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        assert Settings().places() == places
+
+    def test_fewer_than_are_to_be_warm_end_the_process(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("STROP_WARM_BASES", "a,b")
+        monkeypatch.setenv("STROP_LOADED_BASES", "1")
+        with pytest.raises(SystemExit):
+            load()
+        assert (
+            "STROP_WARM_BASES names 2 base models, and STROP_LOADED_BASES lets 1 be loaded" in capsys.readouterr().err
+        )
+
+    def test_and_the_queues_length_reach_the_engine(self, settings: Settings) -> None:
+        app = create_app(settings.model_copy(update={"loaded_bases": 3, "max_waiting": 5}))
+        engine = app.state.endpoint.engine
+        with TestClient(app):
+            assert (engine._resident._most, engine._most_waiting) == (3, 5)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from service.domain.adapters import SERVED_RANK
 from service.domain.errors import JobFailure
 from tests.worker.training.conftest import PROMPTS, bright, jpeg, recipe
 from worker.models.load import load
@@ -71,6 +72,15 @@ class TestTrain:
         first, second = of(Warned, list(run(job)))
         assert "a very long sample indeed" in first.message
         assert "a very long prompt to judge" in second.message
+
+    @pytest.mark.parametrize(("rank", "told"), [(SERVED_RANK, False), (SERVED_RANK + 1, True)])
+    def test_an_adapter_that_an_endpoints_slots_do_not_hold_is_told_of(self, run: Run, rank: int, told: bool) -> None:
+        plain = recipe(steps=1, samples={"every": 0})
+        events = run(plain.model_copy(update={"lora": plain.lora.model_copy(update={"rank": rank})}))
+        first = next(events)
+        events.close()
+        assert isinstance(first, Warned) is told
+        assert not told or f"rank {rank}, and an inference endpoint draws with {SERVED_RANK}" in first.message
 
     def test_of_many_long_prompts_the_first_are_named_and_the_rest_counted(self, run: Run) -> None:
         long = [f"a very long prompt, number {number}" for number in range(27)]

@@ -32,7 +32,7 @@ from service.domain.ids import TenantId
 from service.domain.ports import Store
 from worker.inference.adapters import file as adapter_file
 from worker.inference.adapters.disk import ADAPTER, MANIFEST, DiskLevel
-from worker.inference.adapters.file import MAX_ADAPTER_BYTES, corrupt
+from worker.inference.adapters.file import corrupt
 from worker.inference.engine.requests import AdapterCorrupt, LoraFile
 
 LOADERS = 4
@@ -179,6 +179,7 @@ class AdapterCache:
     def _load(self, key: Key, version: AdapterVersion, fetched: Fetched) -> LoraFile:
         """`fetched` is given what came from the store, and was found good."""
         tenant, sha256 = key
+        adapter_file.check_size(version.reference, version.file.bytes)
         self._check_manifest(tenant, version, fetched)
         data = self._disk.read(tenant, sha256, ADAPTER)
         if data is not None:
@@ -189,7 +190,7 @@ class AdapterCache:
             except AdapterCorrupt as error:
                 log.warning("the copy on disk is dropped and fetched anew: %s", error.message)
         self._count("disk", misses=1)
-        data = self._stored(version, version.file.key, min(version.file.bytes, MAX_ADAPTER_BYTES))
+        data = self._stored(version, version.file.key, version.file.bytes)
         file = adapter_file.read(version.reference, sha256, data)
         fetched[ADAPTER] = data
         return file

@@ -20,8 +20,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from service.domain.errors import FieldError
 from worker.inference.adapters.header import Entry, Header, Malformed, read_header
-from worker.inference.engine.requests import AdapterCorrupt, LoraFile
+from worker.inference.engine.requests import AdapterCorrupt, AdapterRefused, LoraFile
 
 MAX_ADAPTER_BYTES = 2**30
 MAX_ALPHA = 1e6
@@ -38,10 +39,10 @@ Parts = dict[str, str]
 
 
 def read(reference: str, sha256: str, data: bytes | bytearray) -> LoraFile:
-    """The adapter in `data`, a whole file, on whose bytes the tensors lie. Raises AdapterCorrupt, which names it."""
+    """The adapter in `data`, a whole file, on whose bytes the tensors lie. Raises AdapterCorrupt and AdapterRefused, which
+    name it."""
+    check_size(reference, len(data))
     try:
-        if len(data) > MAX_ADAPTER_BYTES:
-            raise Malformed(f"it has {len(data)} bytes, more than {MAX_ADAPTER_BYTES}")
         if hashlib.sha256(data).hexdigest() != sha256:
             raise Malformed("its bytes do not have the SHA-256 that was stored with it")
         header = read_header(memoryview(data))
@@ -52,6 +53,18 @@ def read(reference: str, sha256: str, data: bytes | bytearray) -> LoraFile:
     except Malformed as error:
         raise corrupt(reference, str(error)) from error
     return LoraFile(reference, sha256, max(len(a) for a, _ in layers.values()), layers, len(data))
+
+
+def check_size(reference: str, size: int) -> None:
+    """Raises AdapterRefused for a file of more bytes than are read."""
+    if size > MAX_ADAPTER_BYTES:
+        mib, most = -(-size // 2**20), MAX_ADAPTER_BYTES // 2**20
+        what = f"the file of the adapter {reference} has {mib} MiB, and this endpoint reads {most} MiB at most"
+        raise AdapterRefused(
+            errors=(
+                FieldError("adapters", what, "use one of a smaller rank, or of fewer targets, or in half precision"),
+            )
+        )
 
 
 def corrupt(reference: str, what: str) -> AdapterCorrupt:

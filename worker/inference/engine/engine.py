@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
+from service.domain.adapters import SERVED_RANK
 from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import FieldError, InvalidRequest
 from worker.inference.engine import schedulers
@@ -28,7 +29,7 @@ WAITING = 16
 """Requests of one tenant that may wait; more are refused."""
 TENANTS = 8
 """Tenants whose queues may be full; beside so many waiting requests, of all tenants, one of each may wait."""
-SLOTS, SLOT_RANK = 16, 32
+SLOTS, SLOT_RANK = 16, SERVED_RANK
 LOADED_BASES = 2
 
 logger = logging.getLogger(__name__)

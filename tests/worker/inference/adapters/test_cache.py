@@ -19,8 +19,8 @@ from tests.eventually import eventually
 from tests.worker.inference.stored import TENANT, CountingStore, Shelf, adapter_bytes, manifest_of, with_file
 from worker.inference.adapters.cache import LOADERS, AdapterCache
 from worker.inference.adapters.disk import ADAPTER, MANIFEST, DiskLevel
-from worker.inference.adapters.file import read
-from worker.inference.engine.requests import AdapterCorrupt, LoraFile
+from worker.inference.adapters.file import MAX_ADAPTER_BYTES, read
+from worker.inference.engine.requests import AdapterCorrupt, AdapterRefused, LoraFile
 
 MIB = 2**20
 SECONDS = 30
@@ -195,6 +195,20 @@ class TestChecks:
         version = shelf.put(adapter_bytes(0))
         shelf.replace(version.file.key, bytes(2 * MIB))
         assert "more than" in refused(cache, version)
+
+    def test_a_file_that_is_too_large_is_not_fetched_and_not_called_damaged(
+        self, cache: AdapterCache, shelf: Shelf
+    ) -> None:
+        version = with_file(shelf.put(adapter_bytes(0)), bytes=MAX_ADAPTER_BYTES + 1)
+        with pytest.raises(AdapterRefused) as caught:
+            cache.fetch(TENANT, version).result(30)
+        (wrong,) = caught.value.errors
+        assert (
+            wrong.message
+            == "the file of the adapter red-things@1 has 1025 MiB, and this endpoint reads 1024 MiB at most"
+        )
+        assert "smaller rank" in wrong.remedy
+        assert shelf.store.opened[version.file.key] == 0
 
     def test_a_file_that_is_gone_is_refused(self, cache: AdapterCache, shelf: Shelf, store: CountingStore) -> None:
         version = shelf.put(adapter_bytes(0))
