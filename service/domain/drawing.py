@@ -30,8 +30,8 @@ drawn here is refused. In a grey state an attempt owns the job: its fenced write
 """
 
 _FOOT = """
-*Lost*: the lease ran out or the child crashed. The attempt is counted; at the attempt limit the job fails. A hand-back, a pause
-and a resume are not counted, and a retry counts from 0 again.
+*Lost*: the lease ran out or the child crashed. The attempt is counted; at the attempt limit the job fails. A hand-back, a pause,
+a resume and a store that is away are not counted; a retry counts from 0 again, an attempt that stored a newer checkpoint from 1.
 """
 
 
