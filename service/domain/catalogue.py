@@ -45,6 +45,13 @@ class BaseModelEntry(_Entry):
     guidance_scale: float = Field(
         default=5.0, ge=1.0, le=50.0, description="Default guidance of the inference endpoint."
     )
+    memory_gib: float | None = Field(
+        default=None,
+        gt=0,
+        le=10_000,
+        description="GiB of device memory that training it by the defaults takes: what a job needs that names no needs.memory_gib. "
+        "Left out: any worker will do.",
+    )
     preview_decoder: str = Field(
         default="",
         description="Folder of diffusers' AutoencoderTiny made for this model (TAESD and its kin), for methods that preview by it; "

@@ -65,10 +65,12 @@ def _short(said: object) -> str:
 
 
 def needs(recipe: Recipe) -> dict[str, float | None]:
-    """The words that a worker must offer to run this recipe, each with how much of it, where that matters."""
+    """The words that a worker must offer to run this recipe, each with how much of it, where that matters: of memory as much
+    as the job says, else as its base model's entry."""
     words = (f"family:{recipe.base.family}", f"reward:{recipe.reward.type}", f"recipe:{RECIPE_FORMAT}")
     models, labels = (word for word, _ in model_needs(recipe)), (f"label:{label}" for label in recipe.needs.labels)
     wanted: dict[str, float | None] = dict.fromkeys((*words, *models, *labels))
-    if recipe.needs.memory_gib is not None:
-        wanted[MEMORY] = recipe.needs.memory_gib
+    memory = recipe.needs.memory_gib or recipe.base.memory_gib
+    if memory is not None:
+        wanted[MEMORY] = memory
     return wanted

@@ -19,7 +19,7 @@ CERTIFICATE_PRIORITY = -5
 SHOWN_PROMPTS = 32
 """Of each list of prompts, where a job is read, listed or watched: a whole list may have megabytes."""
 
-RECIPE_FORMAT = 1
+RECIPE_FORMAT = 2
 """Of stored recipes. One more with every field or choice that is added: a worker of the version before could not read it,
 and passes such a job over (`offers.py`), so that a fleet may be brought up to date one process after the other."""
 

@@ -7,6 +7,7 @@ import pytest
 from service.domain.errors import InvalidTransition
 from service.domain.jobs import OWNED, TERMINAL, TRANSITIONS, State, after_lost_attempt, check_transition
 from service.domain.offers import Offers
+from service.domain.recipes import RECIPE_FORMAT
 
 
 def test_every_state_has_its_line() -> None:
@@ -36,4 +37,5 @@ def test_only_a_failed_job_leaves_its_end() -> None:
 
 def test_offers_as_words() -> None:
     offers = Offers(frozenset({"sd"}), frozenset({"clip"}), frozenset({"eu"}))
-    assert offers.words() == {"family:sd", "reward:clip", "label:eu", "recipe:1"}
+    formats = {f"recipe:{number}" for number in range(1, RECIPE_FORMAT + 1)}
+    assert offers.words() == {"family:sd", "reward:clip", "label:eu"} | formats

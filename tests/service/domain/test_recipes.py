@@ -3,14 +3,16 @@
 import hashlib
 import json
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from service.domain.catalogue import Catalogue
 from service.domain.recipes import RECIPE_FORMAT, JobRequest, Recipe
 
-PAGE = Path(__file__).parents[3] / "docs/recipes.md"
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs/recipes.md"
 
-FIELDS = {1: "4d71ea6f1edf52eb"}
+FIELDS = {2: "c3802a5849d81bb2"}
 """Format → digest of all fields and choices of a recipe, of which an older reader refuses any that it does not know."""
 
 
@@ -44,3 +46,11 @@ def test_every_method_that_the_page_of_recipes_proposes_is_accepted() -> None:
     for method in map(json.loads, proposed):
         body = {"base_model": "b", "prompts": ["a"], "reward": {"type": "jpeg-compressibility"}, "method": method}
         assert JobRequest.model_validate(body).method.type == method["type"]
+
+
+def test_every_base_of_the_shipped_catalogue_says_how_much_memory_it_takes() -> None:
+    """The small world runs on any worker; what has more weights asks for more."""
+    shipped = Catalogue.parse((ROOT / "catalogue.toml").read_text(encoding="utf-8"), root=PurePosixPath("/")).bases
+    said = {name: entry.memory_gib or 0 for name, entry in shipped.items()}
+    assert 0 < said["shapes"] <= 1 < said["sd15"] <= said["sdxl"] < said["sd35-medium"] < said["flux-dev"]
+    assert said["flux-dev"] == said["flux-schnell"] < 39, "FLUX.1's 24 GiB of weights fit a GPU of 40"

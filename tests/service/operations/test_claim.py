@@ -13,6 +13,7 @@ from service.domain.ids import JobId, TenantId
 from service.domain.jobs import JobError, State
 from service.domain.offers import Offers, model_word
 from service.domain.principals import LOCAL, Principal
+from service.domain.recipes import RECIPE_FORMAT
 from tests.eventually import eventually
 from tests.service.world import EVERYTHING, World, run_at_once
 
@@ -85,6 +86,17 @@ class TestNeeds:
         posted = world.post(needs=needs)
         assert self.claims(world, self.OFFERS) == posted.id
 
+    def test_memory_is_the_base_models_where_the_job_does_not_say(self, world: World) -> None:
+        """Of its entry in the catalogue; what the job says is kept, be it less or more."""
+        bases = world.catalogue.bases
+        large = {"shapes": bases["shapes"].model_copy(update={"memory_gib": 36.0})}
+        there = replace(world, catalogue=world.catalogue.model_copy(update={"bases": large}))
+        unsaid, more, less = there.post(), there.post(needs={"memory_gib": 48}), there.post(needs={"memory_gib": 24})
+        assert self.claims(world, self.OFFERS) == less.id
+        assert self.claims(world, self.OFFERS) is None
+        assert self.claims(world, replace(self.OFFERS, memory_gib=40.0)) == unsaid.id
+        assert self.claims(world, replace(self.OFFERS, memory_gib=80.0)) == more.id
+
     def test_a_worker_that_says_nothing_of_itself_has_neither_labels_nor_memory(self, world: World) -> None:
         world.post(needs={"labels": ["eu"]})
         world.post(needs={"memory_gib": 0.5})
@@ -95,12 +107,12 @@ class TestNeeds:
     ) -> None:
         """A gateway that was brought up to date first has posted it; an older job is still everybody's."""
         older = world.post()
-        monkeypatch.setattr("service.domain.offers.RECIPE_FORMAT", 2)
+        monkeypatch.setattr("service.domain.offers.RECIPE_FORMAT", RECIPE_FORMAT + 1)
         newer = world.post(priority=10)
         monkeypatch.undo()
         assert self.claims(world, self.OFFERS) == older.id
         assert self.claims(world, self.OFFERS) is None
-        monkeypatch.setattr("service.domain.offers.RECIPE_FORMAT", 2)
+        monkeypatch.setattr("service.domain.offers.RECIPE_FORMAT", RECIPE_FORMAT + 1)
         assert self.claims(world, self.OFFERS) == newer.id
 
     def test_a_label_is_no_family_and_no_reward(self, world: World) -> None:
