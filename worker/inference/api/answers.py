@@ -56,7 +56,7 @@ class ImageAnswer(BaseModel):
     background: Literal["opaque"] = "opaque"
     safety: Safety = Field(description="off: nothing looked at the pictures; passed: all; withheld: not all.")
     usage: Usage
-    warnings: list[str] = Field(description="What the text encoder will not see of the prompt.")
+    warnings: list[str] = Field(description="What the model will not see of the prompts.")
     expires_at: Moment | None = Field(default=None, description="Until when links in `data` work.")
 
 

@@ -14,7 +14,7 @@ from worker.inference.engine.figures import Tally
 from worker.inference.engine.limits import Limits, is_out_of_memory, release, with_room
 from worker.inference.engine.requests import OutOfMemory, Partial
 from worker.inference.engine.resident import Resident
-from worker.inference.engine.running import PictureRun, Running
+from worker.inference.engine.running import DISTILLED, PictureRun, Running
 from worker.inference.engine.served import Sample, Served, padded
 from worker.inference.engine.underway import UnderWay
 
@@ -152,7 +152,7 @@ class Calls:
 def _sample(served: Served, run: PictureRun) -> Sample:
     request, draw = run.request, run.request.draw
     if not request.ticket.steps_done:
-        request.warnings = served.family.truncations([draw.prompt, draw.negative])
+        request.warnings = _warnings(served, run)
     return served.begin(
         draw.prompt,
         draw.seed + run.index,
@@ -162,6 +162,16 @@ def _sample(served: Served, run: PictureRun) -> Sample:
         wearing=request.wearing,
         scheduler=request.scheduler,
     )
+
+
+def _warnings(served: Served, run: PictureRun) -> tuple[str, ...]:
+    """What the model will not see of the request's words."""
+    draw = run.request.draw
+    if not draw.negative or run.shape.guided:
+        return served.family.truncations([draw.prompt, draw.negative])
+    distilled = draw.base.family in DISTILLED
+    why = f"{draw.base.name} has no classifier-free guidance" if distilled else "it needs a guidance_scale above 1"
+    return (*served.family.truncations([draw.prompt]), f"negative_prompt has no effect: {why}")
 
 
 def _show(served: Served, run: PictureRun, sample: Sample, number: int) -> None:

@@ -23,7 +23,8 @@ QUANTUM = 16
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Samples of one shape can share a call: one base (so one size and dtype), all guided or none, one pinned size."""
+    """Samples of one shape can share a call: one base (so one size and dtype), all with classifier-free guidance or none, one
+    pinned size."""
 
     base: BaseModelEntry
     guided: bool

@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from service.domain.catalogue import Family
 from service.domain.errors import Unavailable
 from worker.inference.engine.requests import Draw, Drawn, SchedulerName, Ticket, Watch
 from worker.inference.engine.roster import Run, Shape
 from worker.inference.engine.served import Sample
 from worker.inference.engine.slots import Wearing
+
+DISTILLED: frozenset[Family] = frozenset({"flux"})
+"""Families without classifier-free guidance: one forward whatever the guidance, and nothing to draw away from."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +95,8 @@ class PictureRun(Run):
         draw = request.draw
         self.request, self.index = request, index
         self.tenant = draw.tenant
-        self.shape = Shape(draw.base, draw.guidance > 1, draw.batch_size)
+        guided = draw.guidance > 1 and draw.base.family not in DISTILLED
+        self.shape = Shape(draw.base, guided, draw.batch_size)
         self.worn = tuple((worn.sha256, worn.weight) for worn in draw.adapters)
         self.sample: Sample | None = None
 

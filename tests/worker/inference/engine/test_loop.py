@@ -11,11 +11,13 @@ from service.domain.errors import InvalidRequest
 from tests.worker.inference.counting import a_draw, a_file, entry, worn
 from tests.worker.inference.drawing import drawn
 from tests.worker.inference.engine.conftest import Bench, Clock
+from worker.inference.engine import schedulers
 from worker.inference.engine.engine import Engine
 from worker.inference.engine.figures import EXCLUSIVE
 from worker.inference.engine.requests import (
     AdapterCorrupt,
     AdapterRefused,
+    Draw,
     LoraFile,
     Partial,
     QueueFull,
@@ -140,6 +142,33 @@ class TestFairness:
         bench.engine.close()
         assert bench.loaded == ["counting", "other", "counting"]
         assert done.index(30) <= 8, "no more than the call that ran when it came"
+
+
+class TestGuidance:
+    """Of a family that was distilled to do without the second forward."""
+
+    def draws(self, *guidances: float, tenant: str = "local") -> list[Draw]:
+        flux = entry("flux").model_copy(update={"family": "flux"})
+        own = {"tenant": tenant, "scheduler": "ddim"}
+        return [replace(a_draw("f", guidance=each), base=flux, **own) for each in guidances]  # type: ignore[arg-type]
+
+    def test_makes_no_two_shapes_of_a_family_that_has_none(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(schedulers.OF_FAMILY, "flux", ("ddim",))
+        tickets = bench.together(*self.draws(1.0, 3.5))
+        assert [ticket.result(60).steps for ticket in tickets] == [("2x4",)] * 2
+
+    @pytest.mark.parametrize(("guidance", "said"), [(1.0, "it needs a guidance_scale above 1"), (2.0, "")])
+    def test_too_small_for_a_negative_prompt_is_told(self, bench: Bench, guidance: float, said: str) -> None:
+        drawn = bench.engine.submit(a_draw(guidance=guidance, negative="blue")).result(60)
+        assert drawn.warnings == ((f"negative_prompt has no effect: {said}",) if said else ())
+
+    def test_that_a_family_has_not_is_told_to_who_sends_a_negative_prompt(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(schedulers.OF_FAMILY, "flux", ("ddim",))
+        (draw,) = self.draws(3.5)
+        told = bench.engine.submit(replace(draw, negative="blue")).result(60).warnings
+        assert told == ("negative_prompt has no effect: flux has no classifier-free guidance",)
 
 
 class TestPadding:

@@ -15,6 +15,7 @@ from tests.worker.conftest import FolderOf, LoadKind
 from tests.worker.inference.random_adapters import ALL, LINEAR, lora_file, random_file, random_files
 from tests.worker.models import plain
 from worker.inference.engine.requests import SchedulerName
+from worker.inference.engine.running import DISTILLED
 from worker.inference.engine.served import Sample, Served, padded
 from worker.inference.engine.slots import Wearing
 from worker.models.load import load
@@ -234,6 +235,12 @@ class TestSteps:
         finish(world.served, [sample], 2)
         finish(world.served, [twin], 2)
         assert torch.equal(sample.latents, twin.latents)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_distilled_are_the_families_that_encode_no_negatives(load_kind: LoadKind, kind: str) -> None:
+    without = not load_kind(kind).encode(["red"], ["blue"]).negative
+    assert (kind.split("-", maxsplit=1)[0] in DISTILLED) == without
 
 
 class TestPadded:
