@@ -79,7 +79,9 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="What happened this time.")
     code: str = Field(description="Stable; decide by this one.")
-    errors: list[FieldProblem] = Field(description="One entry a wrong field; empty when no field is to blame.")
+    errors: list[FieldProblem] = Field(
+        description="One entry a wrong field, the first 20 of them; empty when no field is to blame."
+    )
     request_id: str = Field(description="Also in the header X-Request-ID; name it when you ask for help.")
 
 
