@@ -150,7 +150,7 @@ class TestTheJob:
         parent = trained(world, 10, 20, 30)
         claim = world.claim_of(certificate(world, parent))
         assert [(each.job, each.step) for each in claim.checkpoints] == [(parent.id, 20)]
-        assert claim.prompts == parent.recipe.prompts
+        assert claim.job.recipe.prompts == parent.recipe.prompts
 
     def test_has_no_certificate_of_its_own(self, world: World) -> None:
         job = certificate(world, trained(world, 10, 20))

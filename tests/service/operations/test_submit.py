@@ -43,7 +43,8 @@ def test_prompts_may_stand_in_a_file(world: World) -> None:
     file = world.files.upload(LOCAL, "p.txt", io.BytesIO(b"a red circle\n\na blue square\n"))[0]
     job = world.post(prompts=None, prompts_file=file.id)
     assert (job.recipe.prompt_count, job.recipe.prompts) == (2, None)
-    assert world.claim().prompts == ("a red circle", "a blue square")
+    assert world.claim().prompts_file == file
+    assert world.attempts.read_prompts(file, world.folder / "prompts") == ("a red circle", "a blue square")
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,10 @@ def test_the_proto_has_every_field_of_the_shapes_and_no_other() -> None:
     assert names(jobs_pb2.Samples) == Samples.model_fields.keys()
     assert names(jobs_pb2.Validation) == Validation.model_fields.keys()
     assert names(jobs_pb2.Needs) == Needs.model_fields.keys()
-    assert names(jobs_pb2.Recipe) == BriefRecipe.model_fields.keys() - {"parent_id", "replay"}  # the job shows these itself
+    assert names(jobs_pb2.Recipe) == BriefRecipe.model_fields.keys() - {
+        "parent_id",
+        "replay",
+    }  # the job shows these itself
     for message, shape in (
         (jobs_pb2.Job, shapes.Job), (jobs_pb2.JobError, shapes.Error), (jobs_pb2.Progress, shapes.Progress),
         (jobs_pb2.Certificate, shapes.Certificate), (jobs_pb2.Attempt, shapes.Attempt), (jobs_pb2.Event, shapes.Event), (models_pb2.Model, shapes.Model),
