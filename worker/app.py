@@ -26,7 +26,7 @@ from service.settings import Settings
 from service.telemetry import Pulse
 from service.wire.listening import refuse_taken_port
 from worker.attempt.attempt import Workplace
-from worker.attempt.memory import memory_gib
+from worker.attempt.memory import check_device, memory_gib
 from worker.attempt.process import CHILD
 from worker.attempt.scratch import Scratch
 from worker.attempt.stock import Stock
@@ -45,6 +45,7 @@ def patience_of(settings: Settings) -> Patience:
 def create_worker(settings: Settings, scratch: Scratch, pulse: Pulse, command: Sequence[str] = CHILD) -> Worker:
     """Wire a worker. Its attempts have two ways to the database: heartbeats never queue behind other writes."""
     assert settings.cache_dir is not None
+    check_device(settings.device)
     store = storage.make(settings.store_url, settings.s3_endpoint_url, settings.s3_public_url)
     attempts = partial(
         Attempts,

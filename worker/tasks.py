@@ -25,6 +25,7 @@ from service.domain.rewards import REWARDS
 from service.operations.attempts import Claim
 from service.telemetry import Pulse
 from worker.attempt.attempt import Attempt, Workplace
+from worker.attempt.memory import check_device
 from worker.attempt.watch import Keeping
 
 log = logging.getLogger(__name__)
@@ -146,6 +147,10 @@ class Worker:
         except OSError as error:
             text = f"the scratch folder cannot be written to ({error}): see to its disk, or set STROP_SCRATCH_DIR"
             raise Unavailable(text) from error
+        try:
+            check_device(self._place.device)
+        except OSError as error:
+            raise Unavailable(str(error)) from error
         device = self._place.device if self._place.device != "auto" else None  # what it becomes, the child will know
         offers = replace(self._offers, models=self._place.stock.offered())
         claim = self._place.attempts.claim(self._name, device, offers)

@@ -186,3 +186,4 @@ def test_the_second_file_gives_gpus_to_worker_and_inference() -> None:
         name for name, service in found.items() if service.get("deploy", {}).get("resources", {}).get("reservations")
     }
     assert reserved == {"worker", "inference"}
+    assert {found[name]["environment"]["STROP_DEVICE"] for name in reserved} == {"cuda"}, "no CPU in its place, unsaid"

@@ -218,6 +218,13 @@ class TestPods:
         bound = {part: pod["containers"][0]["resources"]["limits"] for part, pod in pods(rendered("gpu"))}
         assert {part for part, limits in bound.items() if limits.get("nvidia.com/gpu")} == {"worker", "inference"}
 
+    @pytest.mark.parametrize(("values", "device"), [("gpu", "cuda"), ("minimal", None)])
+    def test_a_part_with_gpus_computes_on_them_or_says_why_not(self, values: str, device: str | None) -> None:
+        """Never quietly on the CPU, where a GPU was lost."""
+        for part, pod in pods(rendered(values)):
+            told = [each.get("value") for each in environment(pod) if each["name"] == "STROP_DEVICE"]
+            assert told == ([device] if device and part in ("worker", "inference") else [])
+
     def test_there_is_never_a_second_steward(self, manifests: list[Manifest]) -> None:
         (steward,) = (m for m in manifests if m["kind"] == "Deployment" and m["metadata"]["name"].endswith("steward"))
         assert steward["spec"]["replicas"] == 1 and steward["spec"]["strategy"] == {"type": "Recreate"}

@@ -26,6 +26,16 @@ def memory_gib(device: str) -> float:
     return round((machine_bytes() if of_gpu is None else of_gpu) / GIB, 2)
 
 
+def check_device(device: str) -> None:
+    """Raises OSError where a GPU is named and its driver does not know it: nothing could be trained here now."""
+    named, _, number = device.partition(":")
+    if named == "cuda" and _ask(int(number or 0)) is None:
+        raise OSError(
+            f"STROP_DEVICE is {device}, and no such GPU answers: see to the driver and to what the container is given, or set "
+            "STROP_DEVICE=cpu"
+        )
+
+
 def machine_bytes(limits: tuple[Path, ...] = LIMITS) -> int:
     """The machine's memory, or what this container may have of it."""
     bounds = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]

@@ -4,6 +4,7 @@
 | the caller cancelled, or paused              | Stopped: cancelled, paused, whatever the child did |
 | the child came to its natural end            | Succeeded, with the reason; a replay: Certified    |
 | the child was silent too long                | Failed: stuck                                      |
+| the child found no device                    | PutOff: the worker is at fault                     |
 | the child said why it cannot go on           | Failed: as it said                                 |
 | the worker ends, or the child obeyed a Stop  | Stopped: handed_back, not counted                  |
 | the child died                               | Failed: child_crashed, code by the signal          |
@@ -91,7 +92,8 @@ def _left_to_itself(end: ChildEnd | None, ended: Ended | None, asked: Reason | N
         case _ if ended == "stuck":
             return Failed(JobError("stuck", _STUCK), "stuck", retry=True)
         case SaidFailed(code, message, retry):
-            return Failed(JobError(code, message), code, retry)
+            error = JobError(code, message)
+            return PutOff(error) if code == "device_unavailable" else Failed(error, code, retry)
     if end is None or end.word is not None or asked is not None:
         return Stopped("handed_back")
     return Failed(_crash(end), "child_crashed", retry=True)

@@ -8,7 +8,7 @@ from service.domain.errors import JobFailure
 from worker.models.memory import is_out_of_memory
 from worker.pipe import Failed
 
-_RETRIED = frozenset({"base_unavailable", "reward_unavailable"})
+_RETRIED = frozenset({"base_unavailable", "reward_unavailable", "device_unavailable"})
 _DISK = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
 _MEMORY = (
     "send gradient_checkpointing: true, lower method.micro_batch, method.prompts_per_step, method.candidates or lora.rank, "

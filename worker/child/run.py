@@ -16,6 +16,7 @@ from service.domain.recipes import Recipe
 from worker import pipe
 from worker.child.account import Account, hardware_of
 from worker.child.breath import Breath
+from worker.child.failures import fitting
 from worker.child.replay import Replay, quiet
 from worker.child.teller import AskedToStop, Say, Teller
 from worker.models.load import load, pick_device
@@ -37,22 +38,24 @@ def run(begin: pipe.Begin, say: Say, stop: AskedToStop) -> None:
     device = torch.device("cpu") if recipe.replay else pick_device(begin.device)
     if device.type == "cuda":
         repeat_kernels()
-    base = load(
-        recipe.base.family,
-        Path(begin.base_path),
-        device=str(device),
-        dtype=recipe.dtype,
-        resolution=recipe.base.resolution,
-        preview_decoder=Path(recipe.base.preview_decoder) if recipe.method.preview == "taesd" else None,
-        guidance=recipe.base.guidance_scale,
-        parks_text=True,
-    )
+    with fitting(f"base model {recipe.base.name!r}"):
+        base = load(
+            recipe.base.family,
+            Path(begin.base_path),
+            device=str(device),
+            dtype=recipe.dtype,
+            resolution=recipe.base.resolution,
+            preview_decoder=Path(recipe.base.preview_decoder) if recipe.method.preview == "taesd" else None,
+            guidance=recipe.base.guidance_scale,
+            parks_text=True,
+        )
     breath.take()
     breath.with_calls_of(base.denoiser, base.vae.decoder)
     if recipe.gradient_checkpointing or base.recomputes:
         base.enable_gradient_checkpointing()
     folder = Path(begin.reward_model_path) if begin.reward_model_path else None
-    reward = make(recipe.reward, folder=folder, device=base.device)
+    with fitting("reward model"):
+        reward = make(recipe.reward, folder=folder, device=base.device)
     breath.take()
     checkpoint = Path(begin.checkpoint_path).read_bytes() if begin.checkpoint_path else None
     driver = _driver(begin, recipe, say, stop, base.device, checkpoint)

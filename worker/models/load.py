@@ -105,9 +105,17 @@ def check_family(family: FamilyName, folder: Path) -> None:
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """auto: cuda, else mps, else cpu."""
+    """auto: cuda, else mps, else cpu. Raises JobFailure `device_unavailable` where a GPU is named that is not there: on the CPU
+    its job would take for ever, and nobody would be told."""
     if device != "auto":
-        return torch.device(device)
+        named = torch.device(device)
+        if named.type == "cuda" and (named.index or 0) >= torch.cuda.device_count():
+            raise JobFailure(
+                f"STROP_DEVICE is {device}, and torch finds {torch.cuda.device_count()} such devices here: see to the driver and "
+                "to what the container is given, or set STROP_DEVICE=cpu",
+                code="device_unavailable",
+            )
+        return named
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

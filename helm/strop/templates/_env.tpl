@@ -31,6 +31,10 @@ Each process is given the credentials that it uses and no others.
 {{- if and .root.Values.catalogue (ne .part "migrate") }}
 - {name: STROP_CATALOGUE, value: /etc/strop/catalogue.toml}
 {{- end }}
+{{- /* Named: where its GPU is lost, auto would quietly go on with the CPU. */}}
+{{- if and (index .root.Values .part).gpus (not (hasKey .root.Values.settings "device")) }}
+- {name: STROP_DEVICE, value: cuda}
+{{- end }}
 {{- range $name, $value := .root.Values.settings }}
 - {name: STROP_{{ upper $name }}, value: {{ $value | toString | quote }}}
 {{- end }}

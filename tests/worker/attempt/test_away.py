@@ -4,6 +4,7 @@ import io
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -224,3 +225,24 @@ class TestAWorkerWithoutScratch:
         worker.join()
         assert pulse.ready
         assert workshop.job(job).state is State.SUCCEEDED
+
+
+class TestALostGpu:
+    @pytest.fixture
+    def driverless(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A machine whose driver cannot be opened."""
+        driver = tmp_path / "driver" / "libcuda.so.1"
+        driver.parent.mkdir()
+        driver.write_text("no library")
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(driver.parent))
+        return driver
+
+    def test_takes_no_job_and_is_not_ready(self, workshop: Workshop, driverless: Path) -> None:
+        """A worker that was told to use it: none of the jobs that others could train is touched."""
+        pulse = Pulse(patience=60)
+        worker = Worker("tester", replace(workshop.place(), device="cuda"), 0.1, OFFERS, pulse)
+        job = workshop.submit()
+        with pytest.raises(Unavailable, match="no such GPU answers"):
+            worker.wake()
+        assert not pulse.ready
+        assert counted(workshop, job) == (State.QUEUED, 0, [])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.attempt import memory
-from worker.attempt.memory import GIB, machine_bytes, memory_gib
+from worker.attempt.memory import GIB, check_device, machine_bytes, memory_gib
 
 DRIVER = """
 #include <stddef.h>
@@ -29,6 +29,16 @@ def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("device", "gib"), [("auto", 80), ("cuda", 80), ("cuda:0", 80), ("cuda:1", 24), ("cuda:2", 0)])
 def test_of_a_gpu_is_what_its_driver_says(two_gpus: None, device: str, gib: float) -> None:
     assert memory_gib(device) == gib
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "cpu", "mps", "auto"])
+def test_a_device_that_answers_or_was_not_named_is_well(two_gpus: None, device: str) -> None:
+    check_device(device)
+
+
+def test_a_named_gpu_that_does_not_answer_is_told_with_a_remedy(two_gpus: None) -> None:
+    with pytest.raises(OSError, match=r"STROP_DEVICE is cuda:2, and no such GPU answers.* set STROP_DEVICE=cpu"):
+        check_device("cuda:2")
 
 
 @pytest.mark.parametrize("device", ["cpu", "mps"])

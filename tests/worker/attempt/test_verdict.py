@@ -2,8 +2,9 @@ import signal
 
 import pytest
 
-from service.domain.jobs import State
-from worker.attempt.verdict import Certified, ChildEnd, Dropped, Failed, Stopped, Succeeded, judge
+from service.domain.jobs import JobError, State
+from service.operations.moves import PUT_OFF
+from worker.attempt.verdict import Certified, ChildEnd, Dropped, Failed, PutOff, Stopped, Succeeded, judge
 from worker.pipe import Failed as SaidFailed
 from worker.pipe import Finished
 
@@ -53,6 +54,11 @@ class TestJudge:
         verdict = judge(State.RUNNING, ChildEnd(None, -signal.SIGKILL), "stuck", None)
         assert isinstance(verdict, Failed)
         assert (verdict.error.code, verdict.cause, verdict.retry) == ("stuck", "stuck", True)
+
+    def test_a_device_that_is_not_there_is_no_fault_of_the_job_s(self) -> None:
+        end = ChildEnd(SaidFailed("device_unavailable", "see to the driver", True), 0)
+        assert judge(State.RUNNING, end, None, None) == PutOff(JobError("device_unavailable", "see to the driver"))
+        assert "device_unavailable" in PUT_OFF
 
     def test_what_the_child_says_is_the_job_s_error(self) -> None:
         verdict = judge(State.RUNNING, ChildEnd(SaidFailed("nan_loss", "lower the rate", False), 0), None, None)

@@ -81,6 +81,12 @@ class TestRecomputes:
         assert family.recomputes == large
 
 
+def test_a_gpu_that_is_named_and_not_there_is_no_cpu(folder_of: FolderOf) -> None:
+    with pytest.raises(JobFailure, match=r"STROP_DEVICE is cuda:99, .* see to the driver") as failure:
+        load("sd", folder_of("sd"), device="cuda:99")
+    assert failure.value.code == "device_unavailable"
+
+
 @pytest.mark.parametrize(("native", "chosen"), [(False, torch.float32), (True, torch.bfloat16)])
 def test_bf16_is_chosen_where_the_gpu_computes_in_it(
     native: bool, chosen: torch.dtype, monkeypatch: pytest.MonkeyPatch
