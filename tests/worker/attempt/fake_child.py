@@ -32,7 +32,7 @@ class Fake:
             self.say(Failed("checkpoint_damaged", "the checkpoint's digest does not fit its content", retry=False))
             sys.exit(0)
         self.step = self.saved = int(kept)
-        self.say(Ready("fake", self.step if resumed else None))
+        self.say(Ready("cpu", self.step if resumed else None))
 
     def say(self, message: Message) -> None:
         send(self.up, message)
