@@ -1,10 +1,12 @@
 """The door to the model hub. `python -m service.adapters.hub OWNER/NAME REVISION KIND FOLDER`: a pinned model, once a host.
 
 A process of its own, so that a cancel or the end of a worker need not wait for gigabytes; the next one goes on.
-Of all that a repository holds only what diffusers or transformers load is taken: safetensors, no second precision.
+Of all that a repository holds only what diffusers or transformers load is taken: the folders that its model_index.json names,
+safetensors, no second precision. A repository that has no such weights for a part is refused, not marked as fetched.
 """
 
 import fcntl
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +16,10 @@ from service.domain.catalogue import BaseModelEntry, RewardModelEntry
 
 PREFIX = "hub:"
 
-WANTED = {
-    "base": ["model_index.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors"],
-    "reward": ["*.json", "*.txt", "*.model", "model*.safetensors"],
-}
+INDEX = "model_index.json"
+LOADED = ("*.json", "*.txt", "*.model", "*.safetensors")
+"""Of each folder of a pipeline. Folders that it does not name hold copies for other programs: of SD3.5 16 GB."""
+REWARD = ("*.json", "*.txt", "*.model", "model*.safetensors")
 SPARED = [
     "*.fp16.safetensors",
     "*.fp16-*.safetensors",
@@ -53,17 +55,44 @@ def plan(entry: BaseModelEntry | RewardModelEntry, cache: Path) -> Fetch:
 
 
 def fetch(repository: str, revision: str, kind: str, folder: Path) -> None:
-    """Download unless it is there. The lock is the kernel's: it is free again when its holder dies, however it dies."""
-    from huggingface_hub import snapshot_download
+    """Download unless it is there. The lock is the kernel's: it is free again when its holder dies, however it dies.
 
+    Raises SystemExit, with a sentence, where the repository has not what is loaded.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(folder.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _mark(folder).exists():
-            snapshot_download(
-                repository, revision=revision, local_dir=folder, allow_patterns=WANTED[kind], ignore_patterns=SPARED
-            )
+            if kind == "base":
+                _take(repository, revision, folder, [INDEX])
+                parts = _parts(folder)
+                _take(repository, revision, folder, [f"{part}/{name}" for part in parts for name in LOADED])
+                models = [folder / part for part in parts if (folder / part / "config.json").exists()]
+            else:
+                _take(repository, revision, folder, REWARD)
+                models = [folder]
+            lacking = [model.name for model in models if not any(model.glob("*.safetensors"))]
+            if lacking:
+                where = f"in {', '.join(lacking)}" if kind == "base" else "at its top"
+                sys.exit(f"it has no .safetensors in full precision {where}: choose a repository that has them")
             _mark(folder).touch()
+
+
+def _take(repository: str, revision: str, folder: Path, names: Sequence[str]) -> None:
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(
+        repository, revision=revision, local_dir=folder, allow_patterns=list(names), ignore_patterns=SPARED
+    )
+
+
+def _parts(folder: Path) -> list[str]:
+    """The folders of a pipeline; one without a class is a part that it has not."""
+    path = folder / INDEX
+    if not path.exists():
+        sys.exit(f"it has no {INDEX}, and so is no pipeline in diffusers' folder format")
+    index = json.loads(path.read_text(encoding="utf-8"))
+    return [name for name, value in index.items() if isinstance(value, list) and value and value[0] is not None]
 
 
 def _mark(folder: Path) -> Path:

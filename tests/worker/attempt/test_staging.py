@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,10 +86,20 @@ class TestFolders:
             stage_models(recipe("s3://bucket/base"), tmp_path, no_download)
 
 
+INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "safety_checker": [None, None],
+}
 HELD = {
-    "model_index.json": b"{}",
+    "model_index.json": json.dumps(INDEX).encode(),
+    "unet/config.json": b"{}",
     "unet/weights.safetensors": b"safe",
     "unet/weights.fp16.safetensors": b"half",
+    "scheduler/scheduler_config.json": b"{}",
+    "safety_checker/model.safetensors": b"of a part that it says it has not",
+    "text_encoders/t5xxl_fp16.safetensors": b"a copy for another program",
     "old.ckpt": b"x",
 }
 
@@ -101,6 +112,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Page)
         self.asked: list[str] = []
+        self.held = dict(HELD)
 
 
 class Page(BaseHTTPRequestHandler):
@@ -111,14 +123,15 @@ class Page(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
+        held = self.server.held
         path = self.path.split("?")[0]
         name = path.partition(f"/resolve/{REVISION}/")[2]
         if path.startswith("/api/models/owner/name"):
-            tree = [{"type": "file", "path": name, "size": len(data), "oid": name} for name, data in HELD.items()]
-            about = {"id": "owner/name", "sha": REVISION, "siblings": [{"rfilename": name} for name in HELD]}
+            tree = [{"type": "file", "path": name, "size": len(data), "oid": name} for name, data in held.items()]
+            about = {"id": "owner/name", "sha": REVISION, "siblings": [{"rfilename": name} for name in held]}
             self._answer(200, json.dumps(tree if "/tree/" in path else about).encode())
-        elif name in HELD:
-            self._answer(200, HELD[name])
+        elif name in held:
+            self._answer(200, held[name])
         else:
             self._answer(404, b"")
 
@@ -158,8 +171,41 @@ class TestHub:
         held = {str(path.relative_to(models.base)) for path in models.base.rglob("*") if path.is_file()}
         assert {name for name in held if not name.startswith(".cache")} == {
             "model_index.json",
+            "scheduler/scheduler_config.json",
+            "unet/config.json",
             "unet/weights.safetensors",
         }
+
+    @pytest.mark.parametrize(
+        ("lacks", "sentence"),
+        [
+            ("unet/weights.safetensors", "no .safetensors in full precision in unet"),
+            ("model_index.json", "no model_index.json"),
+        ],
+    )
+    def test_a_repository_without_what_is_loaded_is_refused_and_asked_again(
+        self, lacks: str, sentence: str, hub: Hub, tmp_path: Path
+    ) -> None:
+        """Its half precision alone is not taken; and what was fetched so far is not held to be whole the next time."""
+        del hub.held[lacks]
+        for _ in range(2):
+            with pytest.raises(NotStaged, match=re.escape(sentence)) as failure:
+                stage_models(recipe("hub:owner/name", revision=REVISION), tmp_path, self.download)
+            assert failure.value.code == "base_unavailable"
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "model.fp16.safetensors"])
+    def test_a_reward_model_is_at_the_top_of_its_repository(self, name: str, hub: Hub, tmp_path: Path) -> None:
+        base = tmp_path / "base"
+        base.mkdir()
+        wanted = recipe(str(base), reward="hub:owner/name", revision=REVISION)
+        hub.held = {"config.json": b"{}", name: b"weights", "unet/weights.safetensors": b"others"}
+        if name == "model.fp16.safetensors":
+            with pytest.raises(NotStaged, match=r"no \.safetensors in full precision at its top"):
+                stage_models(wanted, tmp_path, self.download)
+        else:
+            reward = stage_models(wanted, tmp_path, self.download).reward
+            assert reward is not None
+            assert {path.name for path in reward.iterdir() if path.is_file()} == {"config.json", name}
 
     def test_is_asked_once_a_host(self, hub: Hub, tmp_path: Path) -> None:
         stage_models(recipe("hub:owner/name", revision=REVISION), tmp_path, self.download)
