@@ -61,14 +61,21 @@ class Workshop:
         self.attempts = Attempts(self.database, self.store, lease_seconds=seconds, backoff_seconds=0)
 
     def submit(
-        self, play: str = "finish", *, seconds: float = 0.01, steps: int = 6, every: int = 2, best: int = 0
+        self,
+        play: str = "finish",
+        *,
+        seconds: float = 0.01,
+        steps: int = 6,
+        every: int = 2,
+        best: int = 0,
+        waits: int = 0,
     ) -> JobId:
         fields: dict[str, Any] = {
             "base_model": "b",
             "prompts": ["a red dot"],
             "reward": {"type": "jpeg-compressibility"},
         }
-        metadata = {"play": play, "seconds": str(seconds), "best": str(best)}
+        metadata = {"play": play, "seconds": str(seconds), "best": str(best), "waits": str(waits)}
         request = JobRequest(**fields, steps=steps, checkpoint_every=every, metadata=metadata)
         return self.jobs.submit(LOCAL, request)[0].id
 

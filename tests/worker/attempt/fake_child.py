@@ -4,6 +4,7 @@ play     finish (default) | silent | breathing | deaf | numb | flood | shout | c
          escape
 seconds  how long a step takes (default 0.01)
 best     from which step on its checkpoint is said to be the best
+waits    after this step a child that began at 0 goes on only when it is told to stop (default: it does not wait)
 """
 
 import ctypes
@@ -26,12 +27,14 @@ class Fake:
         self.lifeline = Lifeline(down, begin.lease_seconds)
         self.scratch = Path(begin.scratch)
         self.seconds = float(begin.recipe["metadata"].get("seconds", 0.01))
+        self.waits = int(begin.recipe["metadata"].get("waits", 0))
         resumed = begin.checkpoint_path
         kept = Path(resumed).read_text() if resumed else "0"
         if not kept.isdigit():
             self.say(Failed("checkpoint_damaged", "the checkpoint's digest does not fit its content", retry=False))
             sys.exit(0)
         self.step = self.saved = int(kept)
+        self.new = not resumed
         self.say(Ready("cpu", self.step if resumed else None))
 
     def say(self, message: Message) -> None:
@@ -58,6 +61,8 @@ class Fake:
     def train(self) -> None:
         recipe = self.begin.recipe
         while self.step < recipe["steps"]:
+            while self.new and self.step == self.waits and not self.lifeline.stop:
+                time.sleep(0.01)
             if stop := self.lifeline.stop:
                 if stop.checkpoint and self.saved != self.step:
                     self.checkpoint()

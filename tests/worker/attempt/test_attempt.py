@@ -145,7 +145,7 @@ class TestFailure:
 
 class TestResume:
     def test_goes_on_from_the_newest_checkpoint_of_any_fence(self, workshop: Workshop) -> None:
-        job = workshop.submit(steps=40, every=2, seconds=0.02)
+        job = workshop.submit(steps=40, every=2, waits=5)
         attempt = workshop.attempt()
         with Aside(target=attempt.run):
             workshop.trains(job, step=5)
@@ -187,7 +187,7 @@ class TestCancel:
 
 class TestPause:
     def test_leaves_a_checkpoint_of_its_last_step_from_which_the_job_goes_on(self, workshop: Workshop) -> None:
-        job = workshop.submit(steps=60, every=10_000, seconds=0.02)
+        job = workshop.submit(steps=60, every=10_000, waits=3)
         with Aside(target=workshop.attempt().run):
             workshop.trains(job, step=3)
             workshop.jobs.pause(LOCAL, job)

@@ -20,7 +20,7 @@ class TestADamagedCheckpoint:
 
     def handed_back(self, workshop: Workshop) -> tuple[JobId, list[Artifact]]:
         """A job that waits with a few checkpoints, the newest first."""
-        job = workshop.submit(steps=40, every=2, seconds=0.02)
+        job = workshop.submit(steps=40, every=2, waits=7)
         attempt = workshop.attempt()
         with Aside(target=attempt.run):
             workshop.trains(job, step=7)
