@@ -4,7 +4,7 @@ play     finish (default) | silent | breathing | deaf | numb | flood | shout | c
          escape
 seconds  how long a step takes (default 0.01)
 best     from which step on its checkpoint is said to be the best
-waits    after this step a child that began at 0 goes on only when it is told to stop (default: it does not wait)
+waits    after this step the first attempt goes on only when it is told to stop (default: it does not wait)
 """
 
 import ctypes
@@ -34,7 +34,7 @@ class Fake:
             self.say(Failed("checkpoint_damaged", "the checkpoint's digest does not fit its content", retry=False))
             sys.exit(0)
         self.step = self.saved = int(kept)
-        self.new = not resumed
+        self.first = self.scratch.name.endswith("-1")
         self.say(Ready("cpu", self.step if resumed else None))
 
     def say(self, message: Message) -> None:
@@ -61,7 +61,7 @@ class Fake:
     def train(self) -> None:
         recipe = self.begin.recipe
         while self.step < recipe["steps"]:
-            while self.new and self.step == self.waits and not self.lifeline.stop:
+            while self.first and self.step == self.waits and not self.lifeline.stop:
                 time.sleep(0.01)
             if stop := self.lifeline.stop:
                 if stop.checkpoint and self.saved != self.step:
