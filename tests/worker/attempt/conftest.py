@@ -68,7 +68,7 @@ class Workshop:
         steps: int = 6,
         every: int = 2,
         best: int = 0,
-        waits: int = 0,
+        waits: int = -1,
     ) -> JobId:
         fields: dict[str, Any] = {
             "base_model": "b",

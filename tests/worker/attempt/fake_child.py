@@ -27,7 +27,7 @@ class Fake:
         self.lifeline = Lifeline(down, begin.lease_seconds)
         self.scratch = Path(begin.scratch)
         self.seconds = float(begin.recipe["metadata"].get("seconds", 0.01))
-        self.waits = int(begin.recipe["metadata"].get("waits", 0))
+        self.waits = int(begin.recipe["metadata"].get("waits", -1))
         resumed = begin.checkpoint_path
         kept = Path(resumed).read_text() if resumed else "0"
         if not kept.isdigit():
