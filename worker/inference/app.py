@@ -16,6 +16,7 @@ from starlette.types import Lifespan
 from service import settings, telemetry
 from service.adapters import catalogue, db, storage
 from service.domain.catalogue import BaseModelEntry, Catalogue
+from service.domain.errors import JobFailure
 from service.operations.drawn import DrawnFiles
 from service.operations.models import Models
 from service.operations.receipts import Receipts
@@ -44,7 +45,7 @@ from worker.inference.receipts.bench import Bench
 from worker.inference.receipts.desk import Desk
 from worker.inference.receipts.judges import Judging
 from worker.models.family import Family
-from worker.models.load import load
+from worker.models.load import load, pick_device
 
 MIB = 2**20
 
@@ -53,6 +54,7 @@ def create_app(given: settings.Settings | None = None) -> FastAPI:
     """Wire the endpoint by the settings (of the environment, unless `given`). Base models load when first asked for."""
     chosen = given or settings.load()
     telemetry.configure("inference", chosen.log_level)
+    _check_device(chosen.device)
     torch.set_num_threads(chosen.threads)
     heap.bound_primitives()
     diffusers_logging.set_verbosity_error()  # each adapter without text-encoder layers would be a warning
@@ -147,6 +149,14 @@ def _end_in_peace() -> None:
     """
     if threading.current_thread() is threading.main_thread():
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _check_device(device: str) -> None:
+    """Without the GPU that is named every request would fail, in a process that says that it is ready. Raises SystemExit."""
+    try:
+        pick_device(device)
+    except JobFailure as error:
+        raise SystemExit(f"strop: {error.message}") from error
 
 
 def _named(known: Catalogue, names: tuple[str, ...]) -> list[BaseModelEntry]:

@@ -41,6 +41,12 @@ class TestPlacesOfBases:
             assert (engine._resident._most, engine._most_waiting) == (3, 5)
 
 
+def test_a_gpu_that_is_named_and_not_there_ends_the_process(settings: Settings) -> None:
+    """Rather than be ready and answer every request with 503."""
+    with pytest.raises(SystemExit, match=r"strop: STROP_DEVICE is cuda:99, .* see to the driver"):
+        create_app(settings.model_copy(update={"device": "cuda:99"}))
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
