@@ -7,19 +7,26 @@ safetensors, no second precision. A repository that has no such weights for a pa
 
 import fcntl
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from service.domain.catalogue import BaseModelEntry, RewardModelEntry
 
 PREFIX = "hub:"
 
+LACKING = os.EX_DATAERR
+"""Exit code of a fetch of what the hub has not, or not as it is loaded: another try, or another worker, finds the same."""
+
 INDEX = "model_index.json"
 LOADED = ("*.json", "*.txt", "*.model", "*.safetensors")
 """Of each folder of a pipeline. Folders that it does not name hold copies for other programs: of SD3.5 16 GB."""
 REWARD = ("*.json", "*.txt", "*.model", "model*.safetensors")
+NEVER_LOADED = frozenset({"safety_checker"})
+"""Parts that no family is given, whatever a repository's index names."""
 SPARED = [
     "*.fp16.safetensors",
     "*.fp16-*.safetensors",
@@ -80,19 +87,26 @@ def fetch(repository: str, revision: str, kind: str, folder: Path) -> None:
 
 def _take(repository: str, revision: str, folder: Path, names: Sequence[str]) -> None:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-    snapshot_download(
-        repository, revision=revision, local_dir=folder, allow_patterns=list(names), ignore_patterns=SPARED
-    )
+    try:
+        snapshot_download(
+            repository, revision=revision, local_dir=folder, allow_patterns=list(names), ignore_patterns=SPARED
+        )
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        if error.response.status_code != HTTPStatus.NOT_FOUND:  # 401, 403: a token may help, on this host or another
+            raise
+        sys.exit("the hub has no such repository or revision")
 
 
 def _parts(folder: Path) -> list[str]:
-    """The folders of a pipeline; one without a class is a part that it has not."""
+    """The folders of a pipeline that are loaded; one without a class is a part that it has not."""
     path = folder / INDEX
     if not path.exists():
         sys.exit(f"it has no {INDEX}, and so is no pipeline in diffusers' folder format")
     index = json.loads(path.read_text(encoding="utf-8"))
-    return [name for name, value in index.items() if isinstance(value, list) and value and value[0] is not None]
+    named = [name for name, value in index.items() if isinstance(value, list) and value and value[0] is not None]
+    return [name for name in named if name not in NEVER_LOADED]
 
 
 def _mark(folder: Path) -> Path:
@@ -100,4 +114,8 @@ def _mark(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    fetch(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+    try:
+        fetch(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+    except SystemExit as refusal:
+        sys.stderr.write(f"{refusal.code}\n")
+        sys.exit(LACKING)

@@ -98,7 +98,8 @@ HELD = {
     "unet/weights.safetensors": b"safe",
     "unet/weights.fp16.safetensors": b"half",
     "scheduler/scheduler_config.json": b"{}",
-    "safety_checker/model.safetensors": b"of a part that it says it has not",
+    "safety_checker/config.json": b"{}",
+    "safety_checker/model.fp16.safetensors": b"of a part that is not loaded",
     "text_encoders/t5xxl_fp16.safetensors": b"a copy for another program",
     "old.ckpt": b"x",
 }
@@ -166,7 +167,12 @@ class TestHub:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=Path.cwd())
         return done.returncode, (done.stderr.strip() or "-").splitlines()[-1]
 
-    def test_gives_what_is_loaded_and_spares_the_rest(self, hub: Hub, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("checker", [[None, None], ["stable_diffusion", "StableDiffusionSafetyChecker"]])
+    def test_gives_what_is_loaded_and_spares_the_rest(
+        self, checker: Sequence[str | None], hub: Hub, tmp_path: Path
+    ) -> None:
+        """Not the safety checker, which no family is given, though SD 1.x names one and keeps it as it likes."""
+        hub.held["model_index.json"] = json.dumps(INDEX | {"safety_checker": checker}).encode()
         models = stage_models(recipe("hub:owner/name", revision=REVISION), tmp_path, self.download)
         held = {str(path.relative_to(models.base)) for path in models.base.rglob("*") if path.is_file()}
         assert {name for name in held if not name.startswith(".cache")} == {

@@ -1,5 +1,6 @@
 """A folder that is not what the catalogue says ends in a sentence with the remedy."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -47,6 +48,14 @@ class TestFamily:
         with pytest.raises(JobFailure, match="StableDiffusionXLPipeline") as failure:
             load("sdxl", folder, device="cpu")
         assert failure.value.code == "base_unloadable"
+
+    def test_a_safety_checker_that_it_names_need_not_be_there(self, tmp_path: Path) -> None:
+        """So it is not fetched either."""
+        folder = tiny_families.make("sd", tmp_path)
+        index = json.loads((folder / "model_index.json").read_text())
+        named = index | {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]}
+        (folder / "model_index.json").write_text(json.dumps(named))
+        load("sd", folder, device="cpu")
 
 
 class TestResolution:
