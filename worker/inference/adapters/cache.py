@@ -33,7 +33,7 @@ from service.domain.ports import Store
 from worker.inference.adapters import file as adapter_file
 from worker.inference.adapters.disk import ADAPTER, MANIFEST, DiskLevel
 from worker.inference.adapters.file import corrupt
-from worker.inference.engine.requests import AdapterCorrupt, LoraFile
+from worker.inference.engine.requests import AdapterCorrupt, AdapterRefused, LoraFile
 
 LOADERS = 4
 MAX_MANIFEST_BYTES = 16 * 2**20
@@ -81,7 +81,8 @@ class AdapterCache:
         self._joined = self._evicted = 0
 
     def fetch(self, tenant: TenantId, version: AdapterVersion) -> "Future[LoraFile]":
-        """Hold it until the pictures are drawn. It fails with AdapterCorrupt, which names the adapter, or Unavailable."""
+        """Hold it until the pictures are drawn. It fails with AdapterCorrupt or AdapterRefused, which name the adapter, or
+        Unavailable."""
         key = tenant, version.file.sha256
         with self._lock:
             future = self._held.get(key)
@@ -144,7 +145,7 @@ class AdapterCache:
         try:
             file = self._load(key, version, fetched)
         except Exception as error:
-            if not isinstance(error, AdapterCorrupt | Unavailable):
+            if not isinstance(error, AdapterCorrupt | AdapterRefused | Unavailable):
                 log.exception("loading %s failed", version.reference)
             future.set_exception(error)
             return

@@ -196,8 +196,8 @@ class TestChecks:
         shelf.replace(version.file.key, bytes(2 * MIB))
         assert "more than" in refused(cache, version)
 
-    def test_a_file_that_is_too_large_is_not_fetched_and_not_called_damaged(
-        self, cache: AdapterCache, shelf: Shelf
+    def test_a_file_that_is_too_large_is_not_fetched_and_not_called_damaged_nor_a_fault(
+        self, cache: AdapterCache, shelf: Shelf, caplog: pytest.LogCaptureFixture
     ) -> None:
         version = with_file(shelf.put(adapter_bytes(0)), bytes=MAX_ADAPTER_BYTES + 1)
         with pytest.raises(AdapterRefused) as caught:
@@ -209,6 +209,7 @@ class TestChecks:
         )
         assert "smaller rank" in wrong.remedy
         assert shelf.store.opened[version.file.key] == 0
+        assert [record for record in caplog.records if record.exc_info] == []
 
     def test_a_file_that_is_gone_is_refused(self, cache: AdapterCache, shelf: Shelf, store: CountingStore) -> None:
         version = shelf.put(adapter_bytes(0))
