@@ -74,7 +74,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """A database and its store: who they are, and when, by the database's clock, a sweep last saw the two together."""
+    """A database and its store: who they are, and when, by the database's clock, a steward last saw the two together."""
 
     id: str
     seen_at: datetime
@@ -266,7 +266,7 @@ class UpkeepReader(Protocol):
 
 class UpkeepWriter(UpkeepReader, Protocol):
     def see(self, *, anew: bool) -> Installation:
-        """Write that the store is seen now; the first time, and where `anew`, under a new id."""
+        """Write that the store is seen now, later than ever before; the first time, and where `anew`, under a new id."""
 
     def expire_checkpoints(self, keep_seconds: float, jobs_at_most: int) -> list[Artifact]:
         """Delete the rows of checkpoints of jobs that ended so long ago and have no certificate to run; returns them."""

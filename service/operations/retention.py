@@ -1,7 +1,7 @@
 """What is kept how long. The steward removes checkpoints of jobs that ended long ago, what those jobs said of each step, and
 stored objects that no row names. Nothing that a row names is ever deleted: rows go first, in one transaction, then the objects.
-What a crash leaves between the two is an orphan, which a later round removes. Nothing is an orphan in a store that is another
-database's (belonging.py), and nothing of a job that has no row: jobs' rows are never deleted.
+What a crash leaves between the two is an orphan, which a later round removes. Nothing of a job that has no row is one: jobs'
+rows are never deleted. Whether the store is this database's at all is asked before (steward.py, belonging.py).
 
 Each call does a portion, so that no chore keeps the others waiting for long; it returns how many things are gone.
 """
@@ -17,7 +17,7 @@ from time import monotonic
 from service.domain.ids import Fence, JobId
 from service.domain.ports import Clock, Database, ReadUnit, Store
 from service.operations import stowing
-from service.operations.belonging import PREFIXES, Belonging
+from service.operations.belonging import PREFIXES
 
 DAY = 24 * 3600.0
 PORTION_JOBS = 20
@@ -72,14 +72,12 @@ class Sweep:
 
     def __init__(self, database: Database, store: Store, keep: Keep, clock: Clock) -> None:
         self._database, self._store, self._keep, self._clock = database, store, keep, clock
-        self._belonging = Belonging(database, store)
         self._ahead: Iterator[str] | None = None
         self._strange = self._told = 0
 
     def turn(self, seconds: float = TURN_SECONDS) -> int:
-        """Remove orphans for a while; at the end of the store also what half-done writes left there. Raises ForeignStore."""
+        """Remove orphans for a while; at the end of the store also what half-done writes left there."""
         until, gone = monotonic() + seconds, 0
-        self._belonging.check()
         if self._ahead is None:
             self._ahead, self._strange = self._old_keys(), 0
         while monotonic() < until:

@@ -10,6 +10,7 @@ from time import monotonic
 from service.domain.errors import StropError
 from service.domain.ports import Clock, Database, Store
 from service.operations.attempts import Attempts
+from service.operations.belonging import Belonging
 from service.operations.drawn import remove_expired
 from service.operations.retention import Keep, Sweep, expire_checkpoints, for_a_while, trim_events
 from service.operations.signing import Signing
@@ -33,15 +34,28 @@ class Chore:
 def chores(
     database: Database, store: Store, attempts: Attempts, keep: Keep, clock: Clock, *, lease_seconds: float
 ) -> tuple[Chore, ...]:
-    """None takes much longer than a few seconds: what is more is left for the next turn."""
-    sweep = Sweep(database, store, keep, clock)
+    """None takes much longer than a few seconds: what is more is left for the next turn.
+
+    Those that remove anything from the store raise ForeignStore, and remove nothing, where it is not this database's.
+    """
+    belonging, sweep = Belonging(database, store), Sweep(database, store, keep, clock)
+
+    def in_our_store(work: Callable[[], int]) -> Callable[[], int]:
+        def checked() -> int:
+            belonging.check()
+            return work()
+
+        return checked
+
+    expire = in_our_store(lambda: for_a_while(partial(expire_checkpoints, database, store, keep)))
+    tidy = in_our_store(lambda: remove_expired(store, keep.drawn, clock))
     return (
         Chore("reap attempts whose lease is over", lease_seconds / 3, attempts.reap),
         Chore("forget old idempotency keys", 600.0, lambda: forget_keys(database)),
-        Chore("remove old checkpoints", 600.0, lambda: for_a_while(partial(expire_checkpoints, database, store, keep))),
+        Chore("remove old checkpoints", 600.0, expire),
         Chore("trim old events", 600.0, lambda: for_a_while(partial(trim_events, database, keep))),
-        Chore("remove what no row names from the store", 600.0, sweep.turn),
-        Chore("remove drawn pictures whose time is over", 300.0, lambda: remove_expired(store, keep.drawn, clock)),
+        Chore("remove what no row names from the store", 600.0, in_our_store(sweep.turn)),
+        Chore("remove drawn pictures whose time is over", 300.0, tidy),
     )
 
 

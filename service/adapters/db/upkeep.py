@@ -2,14 +2,15 @@
 
 import secrets
 from collections.abc import Collection
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, exists, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.adapters.db.artifacts import read_artifact
 from service.adapters.db.tables import SHOWN, artifacts, events, files, installation, jobs
-from service.adapters.db.types import Later, Now
+from service.adapters.db.types import Later, Moment, Now
 from service.domain.artifacts import Artifact, Kind
 from service.domain.ids import Fence, JobId
 from service.domain.jobs import OWNED, PER_STEP, TERMINAL
@@ -49,9 +50,14 @@ class UpkeepWrites(UpkeepRows):
     def see(self, *, anew: bool) -> Installation:
         make = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
         first = make(installation).values(tenant_id=LOCAL_TENANT, id=secrets.token_hex(8), seen_at=Now())
-        changed = {"seen_at": Now()} | ({"id": first.excluded.id} if anew else {})
-        seen = first.on_conflict_do_update(index_elements=[installation.c.tenant_id], set_=changed)
-        row = self._connection.execute(seen.returning(installation.c.id, installation.c.seen_at)).one()
+        self._connection.execute(first.on_conflict_do_nothing(index_elements=[installation.c.tenant_id]))
+        before = self._connection.scalar(select(installation.c.seen_at).where(_OURS).with_for_update())
+        assert before is not None, "its row was written above"
+        later = literal(before + timedelta(milliseconds=1), Moment())  # also where the clock was put back
+        changed = {"seen_at": case((Now() > later, Now()), else_=later)} | (
+            {"id": secrets.token_hex(8)} if anew else {}
+        )
+        row = self._connection.execute(update(installation).where(_OURS).values(changed).returning(installation)).one()
         return Installation(row.id, row.seen_at)
 
     def expire_checkpoints(self, keep_seconds: float, jobs_at_most: int) -> list[Artifact]:
