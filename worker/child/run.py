@@ -36,8 +36,6 @@ def run(begin: pipe.Begin, say: Say, stop: AskedToStop) -> None:
     breath = Breath(say)
     images = own_pictures(begin, recipe, breath)
     device = torch.device("cpu") if recipe.replay else pick_device(begin.device)
-    if device.type == "cuda":
-        repeat_kernels()
     with fitting(f"base model {recipe.base.name!r}"):
         base = load(
             recipe.base.family,
@@ -47,7 +45,8 @@ def run(begin: pipe.Begin, say: Say, stop: AskedToStop) -> None:
             resolution=recipe.base.resolution,
             preview_decoder=Path(recipe.base.preview_decoder) if recipe.method.preview == "taesd" else None,
             guidance=recipe.base.guidance_scale,
-            parks_text=True,
+            parks_text=device.type
+            == "cuda",  # elsewhere the device's memory is the machine's, and a copy would add to it
         )
     breath.take()
     breath.with_calls_of(base.denoiser, base.vae.decoder)
@@ -74,13 +73,6 @@ def run(begin: pipe.Begin, say: Say, stop: AskedToStop) -> None:
     )
     with closing(cast("Generator[Event]", events)):
         driver.tell(events)
-
-
-def repeat_kernels() -> None:
-    """The same sums in the same order each time, where CUDA has such a kernel: a resumed training is then nearly the
-    undisturbed one. What has none is told of among the log lines. cuBLAS is asked by CUBLAS_WORKSPACE_CONFIG."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs, and changes nothing
 
 
 def own_pictures(begin: pipe.Begin, recipe: Recipe, breath: Breath) -> Images:

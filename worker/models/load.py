@@ -40,8 +40,8 @@ def load(
 
     `resolution` is the side of a picture in pixels; by default the one that it was trained at. `guidance`: the catalogue's,
     for a network that reads it (FLUX.1-dev): what it is fed where none is asked for; by default its family's habit.
-    `parks_text`: the text encoders stay in the machine's memory and are on the device only while they encode. Training wants
-    that, which asks for a prompt once; serving does not, where new prompts would wait for gigabytes.
+    `parks_text`: the text encoders stay in the machine's memory and are on the device only while they encode. Training on a
+    GPU wants that, which asks for a prompt once; serving does not, where new prompts would wait for gigabytes.
     Raises JobFailure `family_mismatch` where the folder holds another family, `base_unloadable` with the reason.
     """
     diffusers_logging.disable_progress_bar()

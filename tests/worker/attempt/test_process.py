@@ -43,10 +43,6 @@ class TestEnvironment:
         assert environment["OMP_NUM_THREADS"] == "3"
         assert environment["HF_HUB_OFFLINE"] == "1"
 
-    def test_asks_cublas_for_the_same_bits_each_time(self, tmp_path: Path) -> None:
-        """Read when CUDA starts: later is too late, and the child has no other way to hear of it."""
-        assert bare_environment(tmp_path, 1, SECRETS)["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
-
     @pytest.mark.parametrize("name", ["PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "CUDA_VISIBLE_DEVICES"])
     def test_passes_on_what_the_operator_says_of_the_device(self, tmp_path: Path, name: str) -> None:
         assert bare_environment(tmp_path, 1, {name: "given"})[name] == "given"

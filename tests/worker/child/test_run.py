@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,8 +21,10 @@ from tests.service.domain.archives import zipped
 from worker import pipe
 from worker.attempt.pictures import unpack as unpack_pictures
 from worker.child.account import Account
-from worker.child.run import repeat_kernels, run
+from worker.child.run import run
 from worker.child.teller import ADAPTER, KOHYA, Teller
+from worker.models.family import Family as Model
+from worker.models.load import load
 from worker.training.checkpoint import Snapshot, account_of, unpack
 
 PROMPTS = ["a red dot", "a blue dot", "no"]
@@ -143,25 +145,18 @@ def made_on(device: str, data: bytes) -> bytes:
     return Snapshot.of(progress, tensors).pack(account | {"hardware": account["hardware"] | {"device": device}})
 
 
-@pytest.fixture
-def kernels() -> Iterator[None]:
-    """Torch's switches as they were, afterwards."""
-    filled = torch.utils.deterministic.fill_uninitialized_memory
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.utils.deterministic.fill_uninitialized_memory = filled
+def test_text_encoders_are_parked_only_where_the_device_has_a_memory_of_its_own(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parked: list[bool] = []
 
+    def watched(*given: Any, **named: Any) -> Model:
+        parked.append(named["parks_text"])
+        return load(*given, **named)
 
-@pytest.mark.usefixtures("kernels")
-def test_kernels_that_repeat_their_bits_are_asked_for_and_none_is_refused(train: Train) -> None:
-    """On CUDA alone: what a CPU computes is the same with and without."""
-    before = train(steps=2)
-    assert not torch.are_deterministic_algorithms_enabled()
-    repeat_kernels()
-    assert torch.are_deterministic_algorithms_enabled()
-    assert torch.is_deterministic_algorithms_warn_only_enabled()
-    one, other = (unpack(told.data(2))[1] for told in (before, train(steps=2)))
-    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    monkeypatch.setattr("worker.child.run.load", watched)
+    train(steps=1)
+    assert parked == [False]
 
 
 class TestAReplay:
