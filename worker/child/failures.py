@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from service.domain.errors import JobFailure
-from worker.models.memory import is_out_of_memory
+from worker.models.memory import is_out_of_memory, whose
 from worker.pipe import Failed
 
 _RETRIED = frozenset({"base_unavailable", "reward_unavailable", "device_unavailable"})
@@ -22,7 +22,7 @@ def explain(error: BaseException) -> Failed:
         case JobFailure():
             return Failed(error.code, error.message, retry=error.code in _RETRIED)
         case _ if is_out_of_memory(error):
-            return Failed("out_of_memory", f"{_whose(error)} memory ran out: {_MEMORY}", retry=False)
+            return Failed("out_of_memory", f"{whose(error)} memory ran out: {_MEMORY}", retry=False)
         case OSError() if error.errno in _DISK:
             where = f" while {error.filename} was written" if error.filename else ""
             text = (
@@ -42,12 +42,7 @@ def fitting(model: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise JobFailure(
-            f"{_whose(error)} memory has no room for the weights of the {model}: ask for a worker with more of it "
+            f"{whose(error)} memory has no room for the weights of the {model}: ask for a worker with more of it "
             "(needs.memory_gib), or let nothing else use this one's",
             code="out_of_memory",
         ) from error
-
-
-def _whose(error: BaseException) -> str:
-    of_machine = isinstance(error, MemoryError) or "allocate memory" in str(error) or "CPUAllocator" in str(error)
-    return "the machine's" if of_machine else "the device's"

@@ -6,7 +6,6 @@ plain diffusers draws with the same scheduler.
 """
 
 import json
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -25,6 +24,7 @@ from worker.models.counter import Counter
 from worker.models.ddim import Diffusion
 from worker.models.family import Conditions
 from worker.models.flow import Flow
+from worker.models.memory import is_out_of_memory
 from worker.models.text import Reader, Row, TextCache
 from worker.models.visiting import visiting
 from worker.sharpening.rng import generator
@@ -43,8 +43,8 @@ class PipelineFamily(ABC):
     groups: ClassVar[Mapping[str, tuple[str, ...]]]
     """The layers of each group of targets, by the ends of their names."""
     embedded_guidance: float | None = None
-    recomputed_from: ClassVar[float] = math.inf
-    """Side of a picture in pixels from which its activations are too many to keep: see `recomputes`."""
+    free_guidance: ClassVar[bool] = True
+    recomputes: ClassVar[bool] = False
 
     def __init__(
         self, pipeline: Any, process: Diffusion | Flow, latent_shape: tuple[int, int, int], readers: Sequence[Reader]
@@ -76,12 +76,15 @@ class PipelineFamily(ABC):
         parks_text: bool = False,
         **words: Any,
     ) -> Self:
-        """Raises JobFailure `base_unloadable`. `parks_text`: see `load.py`; `words` go to the pipeline."""
+        """Raises JobFailure `base_unloadable`, and want of memory as torch says it. `parks_text`: see `load.py`; `words` go to
+        the pipeline."""
         try:
             pipeline = cls.pipeline_class.from_pretrained(
                 folder, dtype=dtype, local_files_only=True, use_safetensors=True, **{**_absent(folder), **words}
             )
         except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
+            if is_out_of_memory(error):
+                raise
             raise JobFailure(
                 f"the base model in {folder.name} cannot be loaded by {cls.pipeline_class.__name__}: {error}",
                 code="base_unloadable",
@@ -156,10 +159,6 @@ class PipelineFamily(ABC):
     def enable_gradient_checkpointing(self) -> None:
         self.denoiser.enable_gradient_checkpointing()
 
-    @property
-    def recomputes(self) -> bool:
-        return self.latent_shape[-1] * self.pipeline.vae_scale_factor >= self.recomputed_from
-
     # Pictures
 
     def _unscaled(self, latents: Tensor) -> Tensor:
@@ -200,10 +199,12 @@ class PipelineFamily(ABC):
         return max(1, DECODED_PIXELS // (height * width * self.pipeline.vae_scale_factor**2))
 
     def load_preview_decoder(self, folder: Path) -> None:
-        """diffusers' AutoencoderTiny, which reads latents as the denoiser writes them. Raises JobFailure `base_unloadable`."""
+        """diffusers' AutoencoderTiny, which reads latents as the denoiser writes them. Raises what `load` raises."""
         try:
             tiny = AutoencoderTiny.from_pretrained(folder, dtype=self.dtype, local_files_only=True)
         except (OSError, ValueError, RuntimeError, TypeError) as error:
+            if is_out_of_memory(error):
+                raise
             raise JobFailure(
                 f"the preview decoder in {folder.name} cannot be loaded as AutoencoderTiny: {error}",
                 code="base_unloadable",

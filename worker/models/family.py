@@ -93,6 +93,10 @@ class Family(Protocol):
     embedded_guidance: float | None
     counter: Counter
 
+    @property
+    def free_guidance(self) -> bool:
+        """Whether guidance above 1 is classifier-free: a second forward."""
+
     def encode(self, prompts: Sequence[str], negatives: Sequence[str] | None = None) -> Conditions:
         """One row a prompt. A prompt's row depends on nothing but the prompt, bit for bit. Negatives default to ""."""
 

@@ -30,7 +30,8 @@ class Flux(PipelineFamily):
     pipeline_class = FluxPipeline
     part = "transformer"
     groups = lora.FLUX_TARGETS
-    recomputed_from = 0  # at 1024 px 47 GiB a picture in bf16 with every block kept, 1.5 without
+    recomputes = True  # at 1024 px 47 GiB a picture in bf16 with every block kept, 1.5 without
+    free_guidance = False
 
     def __init__(self, pipeline: Any, resolution: int | None = None) -> None:
         config = pipeline.transformer.config

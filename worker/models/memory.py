@@ -19,3 +19,9 @@ NO_MEMORY = (
 def is_out_of_memory(error: BaseException) -> bool:
     """Of the device or of the machine: MemoryError, torch's own, or what CUDA, cuBLAS and cuDNN say of their allocations."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+def whose(error: BaseException) -> str:
+    """Of an error that is_out_of_memory: the owner of the memory that was wanting, for a sentence."""
+    of_machine = isinstance(error, MemoryError) or "allocate memory" in str(error) or "CPUAllocator" in str(error)
+    return "the machine's" if of_machine else "the device's"

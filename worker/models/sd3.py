@@ -20,7 +20,7 @@ class StableDiffusion3(PipelineFamily):
     pipeline_class = StableDiffusion3Pipeline
     part = "transformer"
     groups = lora.TRANSFORMER_TARGETS
-    recomputed_from = 0
+    recomputes = True
 
     def __init__(self, pipeline: Any, resolution: int | None = None) -> None:
         config = pipeline.transformer.config

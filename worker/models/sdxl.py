@@ -23,7 +23,7 @@ class StableDiffusionXL(PipelineFamily):
     pipeline_class = StableDiffusionXLPipeline
     part = "unet"
     groups = lora.UNET_TARGETS
-    recomputed_from = 0  # at 512 px 2 GiB a picture in bf16 with every block kept, .1 without; at 1024 px 7 and .5
+    recomputes = True  # at 512 px 2 GiB a picture in bf16 with every block kept, .1 without; at 1024 px 7 and .5
 
     def __init__(self, pipeline: Any, resolution: int | None = None) -> None:
         config = pipeline.unet.config

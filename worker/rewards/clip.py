@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
 from service.domain.errors import JobFailure
+from worker.models.memory import is_out_of_memory
 
 CACHED_PROMPTS = 65_536
 
@@ -24,6 +25,8 @@ class Clip:
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             self._processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
             raise JobFailure(
                 f"the reward model in {folder.name} cannot be loaded as CLIP: {error}", code="reward_unloadable"
             ) from error

@@ -18,6 +18,7 @@ from service.domain.errors import JobFailure
 from service.domain.recipes import Recipe
 from worker.models.counter import Counts
 from worker.models.family import Family
+from worker.models.memory import is_out_of_memory, whose
 from worker.rewards.reward import Reward
 from worker.sharpening.update import Step
 from worker.training.checkpoint import Progress, Snapshot, unpack
@@ -56,7 +57,8 @@ def train(
     checkpoint_damaged, checkpoint_version.
     """
     check_walks(base, recipe.method)
-    method = method_of(recipe, base.latent_shape, embeds_guidance=base.embedded_guidance is not None)
+    embeds = base.embedded_guidance is not None
+    method = method_of(recipe, base.latent_shape, embeds_guidance=embeds, free_guidance=base.free_guidance)
     parameters = base.add_adapter(recipe.lora.rank, recipe.lora.targets, recipe.seed)
     if start is not None:
         begin_with(parameters, base.read_adapter(start))
@@ -203,9 +205,11 @@ def finite(step: int, *numbers: float | None) -> None:
 def clear_failures(step: int) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise JobFailure(
-            f"the device's memory ran out at step {step}: send gradient_checkpointing: true, lower method.micro_batch, or "
-            "take a larger device",
+            f"{whose(error)} memory ran out at step {step}: send gradient_checkpointing: true, lower method.micro_batch, or "
+            "take a larger one",
             code="out_of_memory",
         ) from error

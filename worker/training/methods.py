@@ -33,13 +33,18 @@ MOST_ROWS = 128
 
 
 def method_of(  # noqa: PLR0911 — a dispatch
-    recipe: Recipe, latent_shape: tuple[int, int, int], *, embeds_guidance: bool = False
+    recipe: Recipe,
+    latent_shape: tuple[int, int, int],
+    *,
+    embeds_guidance: bool = False,
+    free_guidance: bool = True,
 ) -> update.Method:
     """The recipe's method, bound to its settings.
 
     `embeds_guidance`: guidance is an input of the network (FLUX.1-dev), so the losses are fed what the rollouts were.
+    `free_guidance`: the family's, see `models/family.py`.
     """
-    method, settings = recipe.method, settings_of(recipe, latent_shape)
+    method, settings = recipe.method, settings_of(recipe, latent_shape, free_guidance=free_guidance)
     if embeds_guidance:
         settings = replace(settings, loss_guidance=settings.rollout_guidance)
     match method:
@@ -61,7 +66,7 @@ def method_of(  # noqa: PLR0911 — a dispatch
             assert_never(method)
 
 
-def settings_of(recipe: Recipe, latent_shape: tuple[int, int, int]) -> Settings:
+def settings_of(recipe: Recipe, latent_shape: tuple[int, int, int], *, free_guidance: bool) -> Settings:
     """What the methods share, out of the fields that this one has."""
     method: Drawn = recipe.method
     fields: dict[str, object] = {}
@@ -78,7 +83,7 @@ def settings_of(recipe: Recipe, latent_shape: tuple[int, int, int]) -> Settings:
         fields["temperature"] = method.path_temperature if method.selection == "path-weights" else None
     return Settings(
         seed=recipe.seed,
-        micro_batch=micro_batch(method, latent_shape),
+        micro_batch=micro_batch(method, latent_shape, free_guidance=free_guidance),
         candidates=method.candidates,
         rollout_steps=method.rollout_steps,
         rollout_guidance=method.rollout_guidance,
@@ -86,13 +91,14 @@ def settings_of(recipe: Recipe, latent_shape: tuple[int, int, int]) -> Settings:
     )
 
 
-def micro_batch(method: Trained, latent_shape: tuple[int, int, int]) -> int:
-    """Most pictures of one denoiser call. Where the loss is guided, each is two rows whose activations are kept."""
+def micro_batch(method: Trained, latent_shape: tuple[int, int, int], *, free_guidance: bool) -> int:
+    """Most pictures of one denoiser call. Where the loss is guided by a second forward, as a family with `free_guidance` has
+    it, each is two rows whose activations are kept."""
     if method.micro_batch != "auto":
         return method.micro_batch
     _, height, width = latent_shape
     rows = LATENT_PIXELS_PER_CALL // (height * width)
-    return max(1, min(MOST_ROWS, rows // 2 if guides_loss(method) else rows))
+    return max(1, min(MOST_ROWS, rows // 2 if free_guidance and guides_loss(method) else rows))
 
 
 def guides_loss(method: Trained) -> bool:

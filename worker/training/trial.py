@@ -35,7 +35,7 @@ def validated_prompts(recipe: Recipe, prompts: Sequence[str]) -> tuple[str, ...]
 def sample(base: Family, optimiser: Optimiser, recipe: Recipe, prompts: Sequence[str], step: int) -> Sampled:
     """The recipe's sample pictures."""
     shown = sampled_prompts(recipe, prompts)
-    seeds, rows = tuple(range(len(shown))), micro_batch(recipe.method, base.latent_shape)
+    seeds, rows = tuple(range(len(shown))), _rows(base, recipe)
     guidance, steps = served(recipe.samples, recipe.base)
     with lent(optimiser.parameters, optimiser.average):
         drawn = draw(base, shown, seeds, guidance=guidance, steps=steps, batch_size=rows)
@@ -47,11 +47,15 @@ def validate(  # noqa: PLR0917 — what, with what, when
 ) -> Validated:
     """The mean reward of one picture of each validation prompt, at fixed seeds. The recipe has a validation."""
     assert recipe.validation is not None
-    shown, rows = validated_prompts(recipe, prompts), micro_batch(recipe.method, base.latent_shape)
+    shown, rows = validated_prompts(recipe, prompts), _rows(base, recipe)
     guidance, steps = served(recipe.validation, recipe.base)
     with lent(optimiser.parameters, optimiser.average), base.adapter_folded():
         drawn = draw(base, shown, range(len(shown)), guidance=guidance, steps=steps, batch_size=rows)
     return Validated(step, float(rewards_of(reward, drawn.pictures, shown).mean()), len(shown))
+
+
+def _rows(base: Family, recipe: Recipe) -> int:
+    return micro_batch(recipe.method, base.latent_shape, free_guidance=base.free_guidance)
 
 
 @contextmanager

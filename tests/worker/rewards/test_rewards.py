@@ -45,6 +45,13 @@ class TestClip:
             make(ClipReward(type="clip", model="any"), folder=tmp_path)
         assert failure.value.code == "reward_unloadable"
 
+    def test_want_of_memory_is_nothing_that_is_wrong_with_the_folder(
+        self, clip_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(CLIPModel, "from_pretrained", lambda *given, **named: torch.empty(2**55))
+        with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+            make(ClipReward(type="clip", model="any"), folder=clip_folder)
+
     def test_a_device_without_room_is_no_fault_of_the_folder(
         self, clip_folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

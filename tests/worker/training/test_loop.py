@@ -158,16 +158,33 @@ class TestTrain:
             list(train(family, jpeg(), recipe(samples={"every": 0}), PROMPTS))
         assert failure.value.code == "nan_latents"
 
-    def test_want_of_memory_is_told_with_what_frees_some(self, sd_folder: Path) -> None:
+    @pytest.mark.parametrize(
+        ("error", "whose"),
+        [
+            (torch.OutOfMemoryError("CUDA out of memory"), "the device's"),
+            (
+                RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+                "the device's",
+            ),
+            (
+                RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+                "the machine's",
+            ),
+            (MemoryError(), "the machine's"),
+        ],
+    )
+    def test_want_of_memory_is_told_with_what_frees_some(self, error: Exception, whose: str, sd_folder: Path) -> None:
         family = load("sd", sd_folder, device="cpu")
 
         def full(*given: Any) -> None:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
 
         events = train(family, jpeg(), recipe(samples={"every": 0}), PROMPTS)
         assert next(events).step == 1
         family.unet.register_forward_pre_hook(full)
-        with pytest.raises(JobFailure, match="at step 2: send gradient_checkpointing: true, lower") as failure:
+        with pytest.raises(
+            JobFailure, match=f"{whose} memory ran out at step 2: send gradient_checkpointing: true, lower"
+        ) as failure:
             next(events)
         assert failure.value.code == "out_of_memory"
 

@@ -15,7 +15,7 @@ from tests.worker import tiny_families
 from tests.worker.training.conftest import METHODS, PROMPTS, bright, recipe
 from worker.models.load import load
 from worker.training.checkpoint import unpack
-from worker.training.events import Checkpointed, Event, Finished, Resumed, Sampled, Stepped, Validated
+from worker.training.events import Checkpointed, Event, Finished, Resumed, Sampled, Stepped, Validated, Warned
 from worker.training.loop import train
 from worker.training.methods import MOST_ROWS, memory_of, method_of, micro_batch
 from worker.training.optimiser import Optimiser
@@ -137,9 +137,32 @@ class TestMicroBatch:
     ) -> None:
         """So that as much is kept for the backward at 512 px; the small pictures of `shapes` are bound by their number."""
         method = recipe(name, **words).method
-        assert micro_batch(method, (4, 64, 64)) == rows
-        assert micro_batch(method, (4, 256, 256)) in (1, 8)
-        assert micro_batch(method, (4, 8, 8)) in (MOST_ROWS, 8)
+        assert micro_batch(method, (4, 64, 64), free_guidance=True) == rows
+        assert micro_batch(method, (4, 256, 256), free_guidance=True) in (1, 8)
+        assert micro_batch(method, (4, 8, 8), free_guidance=True) in (MOST_ROWS, 8)
+
+    @pytest.mark.parametrize(
+        ("kind", "rows"), [("sd", 256), ("sdxl", 256), ("sd3", 256), ("flux-dev", 512), ("flux-schnell", 512)]
+    )
+    def test_is_halved_only_where_guidance_is_a_second_forward(
+        self, kind: str, rows: int, folder_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As a training of that family is bound, and its samples with it."""
+        monkeypatch.setattr("worker.training.methods.MOST_ROWS", 1000)
+        seen: list[int] = []
+
+        def watched(*given: Any, **named: Any) -> int:
+            seen.append(micro_batch(*given, **named))
+            return seen[-1]
+
+        for where in ("methods", "trial"):
+            monkeypatch.setattr(f"worker.training.{where}.micro_batch", watched)
+        family = load(kind.split("-", maxsplit=1)[0], folder_of(kind), device="cpu", resolution=64)
+        job = recipe(loss_guidance=7.5, steps=1, samples={"every": 1, "num_inference_steps": 1})
+        whole = job.model_copy(update={"lora": job.lora.model_copy(update={"targets": ("attention",)})})
+        events = train(family, bright, whole, PROMPTS)
+        assert isinstance(next(event for event in events if not isinstance(event, Warned)), Sampled)
+        assert seen == [rows, rows]
 
     @every_method
     @pytest.mark.parametrize(("guidance", "rows"), [(1.0, 1), (2.0, 2)])
