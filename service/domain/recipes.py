@@ -103,7 +103,10 @@ class Needs(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     memory_gib: float | None = Field(
-        default=None, gt=0, le=10_000, description="Memory of the device in GiB, at least; null: whatever there is."
+        default=None,
+        gt=0,
+        le=10_000,
+        description="Memory of the device in GiB, at least; null: what the base model's catalogue entry says, else whatever there is.",
     )
     labels: tuple[Annotated[str, StringConstraints(pattern=LABEL)], ...] = Field(
         default=(), max_length=16, description="Labels that the worker must carry, as its operator gave them."
@@ -150,7 +153,7 @@ class JobRequest(BaseModel):
     gradient_checkpointing: bool = Field(
         default=False,
         description="Compute activations anew in the backward pass: less memory, about a third more time, same gradient. "
-        "Always so for sd3 and flux, and for sdxl from 1024 px, where one picture's activations take 10 GiB and more.",
+        "Always so for sdxl, sd3 and flux, where one picture's activations take many GiB.",
     )
     samples: Samples = Field(default_factory=Samples, description="Pictures drawn while the job trains.")
     validation: Validation | None = Field(
