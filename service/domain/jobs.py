@@ -7,7 +7,7 @@ from typing import Any
 
 from service.domain.errors import Damaged, InvalidTransition
 from service.domain.ids import Fence, JobId, TenantId
-from service.domain.recipes import Recipe
+from service.domain.recipes import SHOWN_PROMPTS, Recipe
 
 
 class State(StrEnum):
@@ -138,7 +138,12 @@ class UnreadableRecipe:
     def public(self) -> dict[str, Any]:
         """As it is stored, without what callers never see or what may be long, and with the reason under `unreadable`."""
         hidden = {"base", "reward_model", "parent_id", "replay", "prompts"}
-        return {key: value for key, value in self.stored.items() if key not in hidden} | {"unreadable": self.reason}
+        shown = {key: value for key, value in self.stored.items() if key not in hidden} | {"unreadable": self.reason}
+        validation = shown.get("validation")
+        if isinstance(validation, dict) and isinstance(prompts := validation.get("prompts"), list):
+            shown["validation"] = {**validation, "prompts": prompts[:SHOWN_PROMPTS]}
+            shown.setdefault("validation_prompt_count", len(prompts))
+        return shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from strop.v1 import jobs_pb2
 from service.domain.artifacts import Kind
 from service.domain.errors import Conflict, Damaged, FenceLost, InvalidTransition
 from service.domain.ids import Fence
-from service.domain.jobs import OWNED, Job, JobError, Progress, State
+from service.domain.jobs import OWNED, Job, JobError, Progress, State, UnreadableRecipe
 from service.domain.principals import LOCAL
 from service.rpc.messages import fill
 from service.wire import shapes
@@ -308,6 +308,16 @@ class TestARecipeThatCannotBeRead:
         assert "cannot be read by this version" in shown.recipe["unreadable"]
         assert "base" not in shown.recipe, "no source paths"
         assert fill(jobs_pb2.Job(), shown).recipe.base_model == "shapes"
+
+    def test_shows_no_more_of_its_prompts_than_another(self, world: World) -> None:
+        """As it was stored before rows had a brief of what is shown."""
+        many = tuple(f"a red circle number {each}" for each in range(200))
+        recipe = world.post(prompts=many[:1], validation={"prompts": many}).recipe.model_dump(mode="json")
+        shown = UnreadableRecipe(recipe, "x").public()
+        assert (shown["validation"]["prompts"], shown["validation_prompt_count"]) == (list(many[:32]), 200)
+        assert shown["validation"]["every"] == 10
+        for strange in (None, "x", {"prompts": "x"}, []):
+            assert UnreadableRecipe({"validation": strange}, "x").public()["validation"] == strange
 
     def test_is_no_reason_not_to_cancel(self, world: World) -> None:
         assert world.jobs.cancel(LOCAL, self.broken(world).id).state is State.CANCELLED
