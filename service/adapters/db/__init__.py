@@ -4,7 +4,7 @@ The only door to SQLAlchemy, Alembic and psycopg. Core statements, no ORM: nothi
 """
 
 from service.adapters.db.engine import SqlDatabase, connect
-from service.adapters.db.migrate import Patience, pending, upgrade
+from service.adapters.db.migrate import Patience, upgrade
 from service.adapters.db.notifier import JobNotifier
 
-__all__ = ["JobNotifier", "Patience", "SqlDatabase", "connect", "pending", "upgrade"]
+__all__ = ["JobNotifier", "Patience", "SqlDatabase", "connect", "upgrade"]

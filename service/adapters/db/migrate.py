@@ -1,4 +1,4 @@
-"""Bring a database to the newest schema, or say how far it is behind. The steps stand in migrations/versions."""
+"""Bring a database to the newest schema. The steps stand in migrations/versions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,6 @@ from alembic import command
 from alembic.config import Config
 
 from service.adapters.db.engine import SqlDatabase, translated
-from service.adapters.db.schema import is_old
 
 FOLDER = Path(__file__).resolve().parents[3] / "migrations"
 
@@ -33,12 +32,6 @@ def upgrade(database: SqlDatabase, revision: str = "head", patience: Patience | 
     config.attributes["patience"] = patience or Patience()
     with translated():
         command.upgrade(config, revision)
-
-
-def pending(database: SqlDatabase) -> bool:
-    """True while the database lacks a migration that this code knows."""
-    with translated(), database.engine.connect() as connection:
-        return is_old(connection)
 
 
 def _config() -> Config:
