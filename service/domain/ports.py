@@ -132,6 +132,9 @@ class JobWriter(JobReader, Protocol):
 class EventReader(Protocol):
     def after(self, tenant: TenantId, job: JobId, number: int, limit: int) -> list[Event]: ...
 
+    def trained(self, tenant: TenantId, job: JobId) -> set[Fence]:
+        """The attempts that told of a step or a checkpoint, by what has not been trimmed."""
+
 
 class EventWriter(EventReader, Protocol):
     def append(self, job: JobId, fence: Fence, deed: Deed) -> Event:

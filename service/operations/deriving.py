@@ -1,7 +1,7 @@
 """Jobs made from a job: a clone is its request with overrides; a certificate is its recipe with steps to replay."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any, Never
 
@@ -43,8 +43,13 @@ def merged(target: Any, patch: Any) -> Any:
     return result
 
 
-def certificate_recipe(parent: Job, asked: CertificateRequest, checkpoints: Sequence[Artifact]) -> Recipe:
-    """The parent's recipe with what is to be replayed. Raises Conflict and InvalidRequest, which name what is stored."""
+def certificate_recipe(
+    parent: Job, asked: CertificateRequest, checkpoints: Sequence[Artifact], trained: Set[int]
+) -> Recipe:
+    """The parent's recipe with what is to be replayed. Raises Conflict and InvalidRequest, which name what is stored.
+
+    `trained`: the attempts that told of a step or a checkpoint, by what is still known of that.
+    """
     stored = {each.step: each for each in sorted(checkpoints, key=lambda each: (each.step, each.fence))}
     if parent.kind is Kind.CERTIFICATE or len(stored) < 2:
         raise Conflict(
@@ -53,7 +58,10 @@ def certificate_recipe(parent: Job, asked: CertificateRequest, checkpoints: Sequ
             code="too_few_checkpoints",
         )
     begin, end = _span(asked, list(stored))
-    _check_devices(parent, stored[begin].fence, stored[end].fence)
+    first, last = stored[begin].fence, stored[end].fence
+    # Who told nothing has no part in these steps, unless what was told then has been trimmed.
+    idle = {each.fence for each in parent.attempts} - trained - {each.fence for each in checkpoints}
+    _check_devices(parent, range(first, last + 1), idle if first in trained else frozenset())
     replay = Replay(
         checkpoint_step=begin, checkpoint_fence=stored[begin].fence, to_step=end, expected_sha256=stored[end].sha256
     )
@@ -67,10 +75,10 @@ def certificate_recipe(parent: Job, asked: CertificateRequest, checkpoints: Sequ
     return parent.recipe.model_copy(update={**own, "parent_id": parent.id, "replay": replay})
 
 
-def _check_devices(parent: Job, first: int, last: int) -> None:
+def _check_devices(parent: Job, between: range, idle: Set[int]) -> None:
     """A GPU's bits are promised to nobody: not those of the steps that are replayed, nor those of the replay."""
-    between = [attempt.device for attempt in parent.attempts if first <= attempt.fence <= last and attempt.device]
-    others = [device for device in between if not device.startswith("cpu")]
+    at_work = [each.device for each in parent.attempts if each.fence in between and each.fence not in idle]
+    others = [device for device in at_work if device and not device.startswith("cpu")]
     if others:
         raise Conflict(
             f"steps between these checkpoints were trained on {others[0]}, and bits are promised on the same kind of CPU only: "

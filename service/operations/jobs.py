@@ -56,7 +56,8 @@ class Jobs:
             parent = self._whole(principal, job_id)
             with self._database.read() as unit:
                 stored = unit.artifacts.of(principal.tenant, job_id, artifacts.Kind.CHECKPOINT)
-            return certificate_recipe(parent, asked, stored)
+                trained = unit.events.trained(principal.tenant, job_id)
+            return certificate_recipe(parent, asked, stored, trained)
 
         return self._add(principal, keyed, make, {"certifies": job_id})
 

@@ -29,6 +29,11 @@ class EventRows:
         rows = self._connection.execute(statement.order_by(events.c.number).limit(limit))
         return [Event(row.number, Fence(row.fence), row.step, row.type, row.data, row.created_at) for row in rows]
 
+    def trained(self, tenant: TenantId, job: JobId) -> set[Fence]:
+        told = events.c.type.in_(("job.checkpoint", "job.step"))
+        statement = select(events.c.fence).where(events.c.job_id == job, events.c.tenant_id == tenant, told).distinct()
+        return {Fence(fence) for fence in self._connection.scalars(statement)}
+
 
 class EventWrites(EventRows):
     def append(self, job: JobId, fence: Fence, deed: Deed) -> Event:

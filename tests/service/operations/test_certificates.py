@@ -11,7 +11,7 @@ from service.domain.jobs import Job, State
 from service.domain.principals import LOCAL
 from service.domain.recipes import CertificateRequest, Recipe
 from service.operations.deriving import certificate_recipe
-from tests.service.world import World
+from tests.service.world import EVERYTHING, World
 
 
 def trained(world: World, *steps: int, **changes: object) -> Job:
@@ -89,6 +89,36 @@ class TestWhatIsReplayed:
         with pytest.raises(Conflict):
             certificate(world, parent, from_step=10, steps=20)
         assert certificate(world, parent, from_step=30).recipe.replay is not None
+
+    def hopping(self, world: World, *, tells: bool) -> Job:
+        """CPU, then a GPU's worker that hands it back (claimed with its STROP_DEVICE), then CPU."""
+        parent = world.post()
+        for device, steps in (("cpu", (10,)), ("cuda", ()), ("cpu", (20,))):
+            claim = world.attempts.claim("w", device, EVERYTHING)
+            assert claim is not None
+            held = claim.job
+            for step in steps:
+                world.attempts.record(held.id, held.fence, step, "job.step", {})
+                keep(world, held, step)
+            if tells and not steps:
+                world.attempts.record(held.id, held.fence, 15, "job.step", {})
+            world.attempts.stopped(held.id, held.fence, "handed_back")
+        return parent
+
+    def test_is_no_matter_of_an_attempt_that_trained_nothing(self, world: World) -> None:
+        replay = certificate(world, self.hopping(world, tells=False)).recipe.replay
+        assert replay is not None
+        assert (replay.checkpoint_step, replay.to_step) == (10, 20)
+
+    def test_is_one_of_an_attempt_whose_checkpoint_was_thinned_away(self, world: World) -> None:
+        with pytest.raises(Conflict, match="were trained on cuda"):
+            certificate(world, self.hopping(world, tells=True))
+
+    def test_counts_every_attempt_once_their_steps_events_are_trimmed(self, world: World) -> None:
+        parent = self.hopping(world, tells=False)
+        world.sql("DELETE FROM events WHERE type = 'job.step'")
+        with pytest.raises(Conflict, match="were trained on cuda"):
+            certificate(world, parent)
 
     @pytest.mark.parametrize("steps", [(), (10,)])
     def test_needs_two_checkpoints(self, world: World, steps: tuple[int, ...]) -> None:
