@@ -9,6 +9,7 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from time import monotonic
 from typing import get_args
 
 from celery import Celery
@@ -42,6 +43,9 @@ TURN_SECONDS = 0.005
 PATIENCE = 4
 """Turns that a worker may miss before it is no longer ready."""
 
+MOST_REST = 300.0
+"""Seconds for which a worker takes no job, at most, after attempts in a row that ended by its own trouble."""
+
 
 def pulse_of(poll_seconds: float, lease_seconds: float) -> Pulse:
     """A worker's turn is a look for work, or, while it is busy, the next sign of life of its attempt."""
@@ -65,6 +69,27 @@ class Felt:
         return state
 
 
+class Rest:
+    """How long a worker leaves jobs to others after attempts that ended by its own trouble (`Attempt.trouble`): it would be the idle
+    one of its fleet, and take each of them the moment it is due. Twice as long each time in a row."""
+
+    def __init__(self, first: float, clock: Callable[[], float] = monotonic) -> None:
+        self._first, self._clock, self._times, self._until = first, clock, 0, 0.0
+
+    @property
+    def is_over(self) -> bool:
+        return self._clock() >= self._until
+
+    def note(self, trouble: str | None) -> None:
+        """How an attempt ended; None: otherwise."""
+        if trouble is None:
+            self._times = 0
+            return
+        seconds = min(self._first * 2.0**self._times, MOST_REST)
+        self._times, self._until = self._times + 1, self._clock() + seconds
+        log.error("no job is taken for %.0f s: this worker's last attempt ended as %s, see there", seconds, trouble)
+
+
 class Worker:
     """One a process: it owns the device. `name` signs its attempts; `pulse` beats when the database has said what is next."""
 
@@ -74,6 +99,8 @@ class Worker:
         self._device = threading.Lock()
         self._rung = threading.Event()
         self._stopping = threading.Event()
+        self._rest = Rest(2 * poll_seconds)
+        self._is_sure_of_device = False
         self._current: Attempt | None = None
         self._unsettled: Attempt | None = None
         self._settled: Attempt | None = None
@@ -135,22 +162,32 @@ class Worker:
         try:
             attempt.work()
             self._unsettled = attempt
+            self._rest.note(attempt.trouble)
+            if attempt.trouble == "device_unavailable":
+                self._is_sure_of_device = False
         finally:
             self._current = None
         self._await_settled()  # one end is written at a time: a store that is away holds the worker after one job more
         return True
 
     def _claim(self) -> Claim | None:
-        """Raises Unavailable, without a beat, where no job could be worked on here: others take them meanwhile."""
+        """None, or Unavailable, without a beat where no job could be worked on here: others take them meanwhile.
+
+        A driver is asked in a process of its own, which may hang as it does: only at first, and after an attempt found no device.
+        """
+        if not self._rest.is_over:
+            return None
         try:
             self._place.scratch.check()
         except OSError as error:
             text = f"the scratch folder cannot be written to ({error}): see to its disk, or set STROP_SCRATCH_DIR"
             raise Unavailable(text) from error
         try:
-            check_device(self._place.device)
+            if not self._is_sure_of_device:
+                check_device(self._place.device)
         except OSError as error:
             raise Unavailable(str(error)) from error
+        self._is_sure_of_device = True
         device = self._place.device if self._place.device != "auto" else None  # what it becomes, the child will know
         offers = replace(self._offers, models=self._place.stock.offered())
         claim = self._place.attempts.claim(self._name, device, offers)

@@ -8,10 +8,10 @@ the job over. Jobs that were stored before there were such words need none of th
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from service.domain.catalogue import BaseModelEntry, RewardModelEntry
+from service.domain.catalogue import BaseModelEntry, Catalogue, RewardModelEntry
 from service.domain.recipes import RECIPE_FORMAT, Recipe
 
 MEMORY = "memory_gib"
@@ -58,6 +58,27 @@ def model_needs(recipe: Recipe) -> Iterator[tuple[str, BaseModelEntry | RewardMo
         yield decoder_word(recipe.base), recipe.base
     if recipe.reward_model is not None:
         yield model_word(recipe.reward_model), recipe.reward_model
+
+
+def catalogue_words(catalogue: Catalogue) -> Iterator[tuple[str, BaseModelEntry | RewardModelEntry]]:
+    """The words of all that a catalogue has."""
+    entries: Iterable[BaseModelEntry | RewardModelEntry] = (*catalogue.bases.values(), *catalogue.rewards.values())
+    for entry in entries:
+        yield model_word(entry), entry
+        if isinstance(entry, BaseModelEntry) and entry.preview_decoder:
+            yield decoder_word(entry), entry
+
+
+def unknown_model(recipe: Recipe, catalogue: Catalogue) -> tuple[str, str] | None:
+    """The first model of a recipe that a catalogue does not have as it was when the job was posted, and what it has instead;
+    None where it has all of them, as far as bits go."""
+    known = {word for word, _ in catalogue_words(catalogue)}
+    for word, posted in model_needs(recipe):
+        if word not in known:
+            of_kind = catalogue.bases if posted.kind == "base" else catalogue.rewards
+            found = "another entry of that name" if posted.name in of_kind else "no such entry"
+            return f"the catalogue's {posted.kind} model {posted.name!r}", found
+    return None
 
 
 def _short(said: object) -> str:

@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 
 from service.settings import Settings
@@ -34,7 +35,7 @@ def programs(settings: Settings, broker_socket: Path) -> tuple[Program, ...]:
         Program(
             "worker",
             (sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--loglevel", settings.log_level),
-            30,
+            ceil(settings.worker_stop_seconds) + 2,
         ),
         Program(
             "inference",

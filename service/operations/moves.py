@@ -8,11 +8,11 @@ from service.domain.artifacts import Kind
 from service.domain.jobs import JobError, State, after_lost_attempt, check_transition
 from service.domain.ports import Deed, Held, WriteUnit
 
-PUT_OFF = frozenset({"unavailable", "no_scratch", "device_unavailable"})
-"""Causes for which no job is to blame: the store or the database was away, the worker had no place to work in."""
+PUT_OFF = frozenset({"unavailable", "no_scratch", "device_unavailable", "model_unavailable"})
+"""Causes for which no job is to blame: the store or the database was away, the worker had no place to work in or could not fetch a model."""
 MOST_PUT_OFF = 20
-"""Put-offs in a row that are not counted: at the defaults half a day. After that they are counted, so that a job whose files the
-store refuses for ever does not use a device for ever."""
+"""Put-offs in a row that are not counted: at the defaults half a day of waits, beside what the attempts themselves take. After that they
+are counted, so that a job whose files the store will not give does not come back for ever."""
 
 
 @dataclass(frozen=True, slots=True)

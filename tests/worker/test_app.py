@@ -110,9 +110,7 @@ class TestWork:
         eventually(all_done, 30)
         assert max(seen) == 1
 
-    @pytest.mark.parametrize(
-        ("play", "code"), [("oom", "out_of_memory"), ("crash", "child_crashed"), ("full", "disk_full")]
-    )
+    @pytest.mark.parametrize(("play", "code"), [("oom", "out_of_memory"), ("crash", "child_crashed")])
     def test_that_fails_is_told_and_the_next_is_taken(self, fleet: Fleet, play: str, code: str) -> None:
         bad, good = fleet.submit(play), fleet.submit()
         fleet.worker()

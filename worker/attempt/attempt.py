@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeGuard, assert_never
 
-from service.domain.errors import Conflict, Damaged, FenceLost, InvalidTransition, Unavailable
+from service.domain.errors import Conflict, Damaged, FenceLost, InvalidTransition, JobFailure, Unavailable
 from service.domain.jobs import JobError, State
 from service.domain.ports import Doorbell
 from service.operations.attempts import Attempts, Claim
@@ -21,8 +21,8 @@ from worker.attempt.inputs import Inputs
 from worker.attempt.patience import LAST_STORE_SECONDS, patiently
 from worker.attempt.process import CHILD, PACKAGE_ROOT, Process, bare_environment
 from worker.attempt.scratch import Scratch
-from worker.attempt.scribe import Scribe
-from worker.attempt.staging import Models, NotStaged, OtherWeights, stage_models
+from worker.attempt.scribe import NotStored, Scribe
+from worker.attempt.staging import Models, ModelUnavailable, NotStaged, OtherWeights, stage_models
 from worker.attempt.stock import Stock
 from worker.attempt.verdict import Certified, ChildEnd, Dropped, Failed, PutOff, Stopped, Succeeded, Verdict, judge
 from worker.attempt.watch import Keeping, Patience, Watch
@@ -82,24 +82,19 @@ class Attempt:
             self._end = self._work(self._held.enter_context(self._place.scratch.attempt(self.name)))
         except FenceLost:
             self._watch.end("fence_lost")
+        except ModelUnavailable as away:
+            self._end = self._put_off(away.code, away.message)
         except NotStaged as failure:
-            if self._watch.asked is None:
-                self._end = self._failed(failure.code, failure.message, failure.retry)
+            self._end = self._unless_asked(failure, failure.retry)
+        except NotStored as failure:
+            log.error("%s: %s", self.name, failure.message)
+            self._end = self._unless_asked(failure, retry=True)
         except Damaged as error:
             self._end = self._failed(error.code, error.message, retry=True)
         except Unavailable as away:
             self._end = self._put_off(away.code, away.message)
-        except OSError as error:
-            text = (
-                f"the worker's scratch folder cannot be used ({error}): see to its disk, and that it may be written to"
-            )
-            log.error("%s: %s", self.name, text)
-            self._end = self._put_off("no_scratch", text)
         except Exception as error:
-            log.exception("%s: a fault of the worker's ended the attempt", self.name)
-            self._end = self._failed(
-                "internal_error", f"the worker failed: {type(error).__name__}: {error}", retry=True
-            )
+            self._end = self._after(error)
 
     def settle(self) -> None:
         """Write how it ended and let go of the lease. Needs no device; from any thread, once."""
@@ -110,6 +105,32 @@ class Attempt:
                 log.warning("%s: the attempt no longer owns the job; nothing was written", self.name)
             except Exception:
                 log.exception("%s: the attempt's end could not be written; the reaper will see to it", self.name)
+
+    @property
+    def trouble(self) -> str | None:
+        """Once `work` is over: the cause of its end where that is the worker's or the store's, and befalls its next job as well."""
+        end = self._end
+        if isinstance(end, ChildEnd):
+            verdict = judge(State.RUNNING, end, self._watch.ended, self._watch.asked)
+            end = verdict if isinstance(verdict, Failed | PutOff) else None
+        if isinstance(end, Failed):
+            return end.cause if end.cause == NotStored.code else None
+        return end.error.code if end is not None and end.error.code != ModelUnavailable.code else None
+
+    def _after(self, error: Exception) -> Failed | PutOff | None:
+        """A disk that cannot be used, or a fault of ours."""
+        if isinstance(error, OSError) and self._place.scratch.is_at_fault(error):
+            text = (
+                f"the worker's scratch folder cannot be used ({error}): see to its disk, and that it may be written to"
+            )
+            log.error("%s: %s", self.name, text)
+            return self._put_off("no_scratch", text)
+        log.exception("%s: a fault of the worker's ended the attempt", self.name)
+        return self._failed("internal_error", f"the worker failed: {type(error).__name__}: {error}", retry=True)
+
+    def _unless_asked(self, failure: JobFailure, retry: bool) -> Failed | None:
+        """As in `_put_off`."""
+        return self._failed(failure.code, failure.message, retry) if self._watch.asked is None else None
 
     @staticmethod
     def _failed(code: str, message: str, retry: bool) -> Failed:
@@ -169,12 +190,18 @@ class Attempt:
         return ChildEnd(scribe.word, code, scribe.last_line)
 
     def _stage(self, scratch: Path) -> Models:
-        place = self._place
+        place, recipe = self._place, self._job.recipe
         try:
-            return stage_models(self._job.recipe, place.cache, lambda *call: self._fetch(scratch, *call), self._go_on)
+            models = stage_models(recipe, place.cache, lambda *call: self._fetch(scratch, *call), self._go_on)
         except OtherWeights as other:
             place.stock.note_other_weights(other.entry)
             raise
+        except ModelUnavailable as away:
+            self._go_on()  # a fetch that was ended from here says nothing of the hub
+            place.stock.note_missed(away.entry, away.message)
+            raise
+        place.stock.note_had(recipe)
+        return models
 
     def _go_on(self) -> None:
         """Raises where the attempt is to end."""
@@ -209,8 +236,10 @@ class Attempt:
                 return
             except InvalidTransition as error:
                 log.info("%s: %s; looking again", self._job.id, error.message)
-            except Unavailable as away:
-                end = self._put_off(away.code, away.message)
+            except Unavailable as away:  # of the store, and of what the training ends with
+                end = (
+                    None if self._watch.must_leave else self._unless_asked(NotStored("its manifest", away), retry=True)
+                )
             except (Conflict, Damaged) as error:
                 end = self._failed(error.code, error.message, retry=True)
 

@@ -1,6 +1,8 @@
 """A worker's scratch folder, and what dead workers left: a lock that the kernel frees at their death tells which."""
 
+import errno
 import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 _LOCK = "owner.lock"
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 
 
 class Scratch:
@@ -29,6 +32,12 @@ class Scratch:
             (probe / "written").write_bytes(b"1")
         finally:
             shutil.rmtree(probe, ignore_errors=True)
+
+    def is_at_fault(self, error: OSError) -> bool:
+        """Whether it befell this folder's files. A write into a full disk names none, and an attempt's own files are all here."""
+        if error.filename is None:
+            return error.errno in _DISK
+        return Path(os.fsdecode(error.filename)).absolute().is_relative_to(self._root.absolute())
 
     @contextmanager
     def attempt(self, name: str) -> Iterator[Path]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, assert_never
 
 from service.domain.artifacts import Artifact, Kind
-from service.domain.errors import Damaged, Unavailable
+from service.domain.errors import Damaged, JobFailure, Unavailable
 from service.domain.jobs import Job, Progress
 from service.operations.attempts import Attempts
 from worker import pipe
@@ -19,8 +20,20 @@ _SPARED = frozenset({Kind.CHECKPOINT, Kind.SAMPLE})
 """Files that a job can do without: it goes on when the store will not take one."""
 
 
+class NotStored(JobFailure):
+    """What a training ends with, and the store did not take it for as long as it was tried."""
+
+    code = "not_stored"
+
+    def __init__(self, what: str, away: Unavailable) -> None:
+        super().__init__(
+            f"the training came to its end, but {what} could not be stored in {LAST_STORE_SECONDS:.0f} s ({away.message}): see "
+            "whether this worker may write to the store, and whether there is room, then retry the job"
+        )
+
+
 class Scribe:
-    """Every write carries the attempt's fence; `take` raises FenceLost when it no longer owns the job."""
+    """Every write carries the attempt's fence; `take` raises FenceLost when it no longer owns the job, NotStored of its adapter."""
 
     def __init__(self, attempts: Attempts, watch: Watch, job: Job, scratch: Path, keep_last: int) -> None:
         self._attempts, self._watch, self._job, self._scratch = attempts, watch, job, scratch
@@ -88,12 +101,15 @@ class Scribe:
         patiently(self._watch, lambda: self._attempts.record(job, fence, step, kind, data, progress=progress))
 
     def _note_checkpoint(self, said: pipe.Report) -> None:
-        """The file is there, if it could be stored; the oldest may go then. Told beside training, it may come a step late."""
+        """The file is there, if it could be stored; the oldest may go then, or with the next. Told beside training, it may come a step
+        late."""
         if said.data.get("name") in self._unstored:
             return
         self._record(said.step, said.type, said.data)
         job, best, keep = self._job, said.data.get("best_step"), self._keep_last
-        patiently(self._watch, lambda: self._attempts.thin(job.id, job.fence, keep_last=keep, best_step=best))
+        with suppress(Unavailable):
+            thin = partial(self._attempts.thin, job.id, job.fence, keep_last=keep, best_step=best)
+            patiently(self._watch, thin, STORE_SECONDS)
 
     def _progress(self, step: int, data: Mapping[str, Any]) -> Progress:
         return Progress(
@@ -120,7 +136,9 @@ class Scribe:
                 raise Damaged(f"{path.name} changed between the child's writing and our upload")
         except (Unavailable, Damaged) as error:
             if kind not in _SPARED:
-                raise
+                if isinstance(error, Damaged):
+                    raise
+                raise NotStored(path.name, error) from error
             self._unstored.add(path.name)
             self.warn(made.step, f"{path.name} could not be stored: {error.message}")
         with suppress(FileNotFoundError):

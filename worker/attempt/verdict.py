@@ -4,7 +4,7 @@
 | the caller cancelled, or paused              | Stopped: cancelled, paused, whatever the child did |
 | the child came to its natural end            | Succeeded, with the reason; a replay: Certified    |
 | the child was silent too long                | Failed: stuck                                      |
-| the child found no device                    | PutOff: the worker is at fault                     |
+| the child found no device, or a full disk    | PutOff: the worker is at fault                     |
 | the child said why it cannot go on           | Failed: as it said                                 |
 | the worker ends, or the child obeyed a Stop  | Stopped: handed_back, not counted                  |
 | the child died                               | Failed: child_crashed, code by the signal          |
@@ -92,13 +92,15 @@ def _left_to_itself(end: ChildEnd | None, ended: Ended | None, asked: Reason | N
         case _ if ended == "stuck":
             return Failed(JobError("stuck", _STUCK), "stuck", retry=True)
         case SaidFailed(code, message, retry):
-            error = JobError(code, message)
-            return PutOff(error) if code == "device_unavailable" else Failed(error, code, retry)
+            cause = _OF_THE_WORKER.get(code)
+            return PutOff(JobError(cause, message)) if cause else Failed(JobError(code, message), code, retry)
     if end is None or end.word is not None or asked is not None:
         return Stopped("handed_back")
     return Failed(_crash(end), "child_crashed", retry=True)
 
 
+_OF_THE_WORKER = {"device_unavailable": "device_unavailable", "disk_full": "no_scratch"}
+"""What a child says that is its worker's trouble, as the cause of a put-off."""
 _STUCK = (
     "the training process gave no sign of life for longer than the step timeout, in which no call of the model came to its end, and "
     "was ended: see whether its device or disk hangs, make calls smaller (micro_batch), or raise STROP_STEP_TIMEOUT"

@@ -162,7 +162,7 @@ def disk_full(site: Site, rounds: int) -> Figures:
     for _ in range(rounds):
         id = site.submit(metadata={"full_at": "3"})
         done = site.reaches(id, State.SUCCEEDED)
-        other += [attempt.cause for attempt in done.attempts] != ["disk_full", "succeeded"]
+        other += [attempt.cause for attempt in done.attempts] != ["no_scratch", "succeeded"]
         told = history.read(site.database)
         other += [event.step for event in told.of_type(id, "job.resumed")] != [2]
     return {"torn": len([violation for violation in site.verdict()[0] if violation.name == "I2"]), "other ends": other}

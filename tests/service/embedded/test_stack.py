@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.embedded import stack
+from service.embedded.programs import programs
 from service.rpc.face import GRACE_SECONDS
 from service.settings import Settings
 from tests.servers.processes import free_port
@@ -46,6 +47,15 @@ def test_only_the_steward_is_told_where_the_signing_key_is(
     assert f'STROP_SIGNING_KEY_FILE="{tmp_path / "mine.pem"}"' in told["program:steward"]
     assert [name for name, given in told.items() if "SIGNING_KEY" in given] == ["program:steward"]
     assert "STROP_SIGNING_KEY_FILE" not in os.environ, "all of them inherit that"
+
+
+def test_the_worker_has_as_long_as_it_takes_to_stop(tmp_path: Path) -> None:
+    """Which an operator may raise: supervisord kills it after that."""
+    for seconds in (5.0, 28.0, 90.5):
+        (worker,) = (
+            each for each in programs(Settings(worker_stop_seconds=seconds), tmp_path) if each.name == "worker"
+        )
+        assert seconds + 1 <= worker.stop_seconds <= seconds + 3
 
 
 @pytest.mark.parametrize("name", ["gateway", "inference"])

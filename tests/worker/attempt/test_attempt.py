@@ -89,7 +89,7 @@ class TestFailure:
 
     @pytest.mark.parametrize(
         ("play", "code"),
-        [("crash", "child_crashed"), ("killed", "child_killed"), ("garbled", "child_killed"), ("full", "disk_full")],
+        [("crash", "child_crashed"), ("killed", "child_killed"), ("garbled", "child_killed")],
     )
     def test_that_may_pass_is_tried_again_until_the_limit(self, workshop: Workshop, play: str, code: str) -> None:
         job = workshop.submit(play)

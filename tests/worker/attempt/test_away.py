@@ -1,5 +1,6 @@
 """A store that is slow or away, and a worker without a place to work in: no job pays for them with an attempt."""
 
+import errno
 import io
 import shutil
 import threading
@@ -22,7 +23,10 @@ from service.operations.files import Files
 from service.telemetry import Pulse
 from tests.eventually import eventually
 from tests.worker.attempt.conftest import Aside, Workshop
-from worker.tasks import OFFERS, Worker
+from worker.tasks import OFFERS, Rest, Worker
+
+NEVER = 150.0
+"""Seconds between two looks, of a worker that a test wakes; it rests for twice that."""
 
 
 class Gate:
@@ -124,18 +128,46 @@ class TestPromptsOfAFile:
 
 
 class TestWhatATrainingEndsWith:
-    @pytest.mark.parametrize("name", ["pytorch_lora_weights", "manifest"])
-    def test_that_the_store_does_not_take_costs_no_attempt_and_no_step(
-        self, workshop: Workshop, gate: Gate, hasty: None, name: str
+    @pytest.mark.parametrize(
+        ("name", "what"), [("pytorch_lora_weights", "pytorch_lora_weights.safetensors"), ("manifest", "its manifest")]
+    )
+    def test_that_the_store_does_not_take_is_counted_and_costs_no_step_that_is_stored(
+        self, workshop: Workshop, gate: Gate, hasty: None, name: str, what: str
     ) -> None:
         job = workshop.submit(steps=6, every=6)
         gate.refused = lambda verb, key: name in key
         workshop.attempt().run()
-        assert counted(workshop, job) == (State.QUEUED, 0, ["unavailable"])
+        assert counted(workshop, job) == (State.QUEUED, 1, ["not_stored"])
+        told = workshop.events(job, "job.requeued")[0].data["message"]
+        assert f"{what} could not be stored" in told
+        assert "the store refuses" in told
         gate.refused = lambda verb, key: False
         workshop.attempt().run()
-        assert counted(workshop, job) == (State.SUCCEEDED, 0, ["unavailable", "succeeded"])
+        assert counted(workshop, job) == (State.SUCCEEDED, 1, ["not_stored", "succeeded"])
         assert [event.step for event in workshop.events(job, "job.step")] == [1, 2, 3, 4, 5, 6]
+
+    @pytest.mark.parametrize("name", ["", "manifest"])
+    def test_that_the_store_never_takes_fails_the_job_after_three_trainings(
+        self, workshop: Workshop, gate: Gate, hasty: None, name: str
+    ) -> None:
+        """It answers reads and takes nothing: a full training for each try, so there are no twenty."""
+        job = workshop.submit(steps=2, every=9)
+        gate.refused = lambda verb, key: verb == "put" and name in key
+        for _ in range(3):
+            workshop.attempt().run()
+        failed = workshop.job(job)
+        assert (failed.state, failed.error and failed.error.code) == (State.FAILED, "not_stored")
+
+    def test_goes_on_where_old_checkpoints_cannot_be_removed_now(
+        self, workshop: Workshop, hasty: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(*_: object, **__: object) -> None:
+            raise Unavailable("the store does not delete")
+
+        monkeypatch.setattr(workshop.attempts, "thin", away)
+        job = workshop.submit(steps=4, every=2)
+        workshop.attempt().run()
+        assert counted(workshop, job) == (State.SUCCEEDED, 0, ["succeeded"])
 
     def test_is_waited_for_longer_than_what_can_be_done_without(
         self, workshop: Workshop, gate: Gate, monkeypatch: pytest.MonkeyPatch
@@ -182,6 +214,7 @@ class TestAWorkerThatEnds:
         worker.join()
         assert {workshop.job(job).state for job in (first, second)} == {State.QUEUED}
         assert {workshop.job(job).failures for job in (first, second)} == {0}
+        assert [workshop.job(job).attempts[0].cause for job in (first, second)] == ["handed_back"] * 2
 
     def test_a_file_that_comes_after_that_is_refused_by_its_fence(self, workshop: Workshop, gate: Gate) -> None:
         gate.stopped = lambda verb, key: verb == "stored" and "checkpoint" in key
@@ -225,6 +258,74 @@ class TestAWorkerWithoutScratch:
         worker.join()
         assert pulse.ready
         assert workshop.job(job).state is State.SUCCEEDED
+
+
+class TestADiskThatFills:
+    def test_is_the_worker_s_and_costs_no_attempt(self, workshop: Workshop) -> None:
+        job = workshop.submit("full")
+        for _ in range(4):
+            workshop.attempt().run()
+        assert counted(workshop, job) == (State.QUEUED, 0, ["no_scratch"] * 4)
+
+    def test_that_is_no_disk_of_the_scratch_folder_is_not_blamed_on_it(
+        self, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def unreadable(*_: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied", "/elsewhere/file")
+
+        monkeypatch.setattr("worker.attempt.inputs.Inputs.prompts", unreadable)
+        job = workshop.submit()
+        workshop.attempt().run()
+        assert counted(workshop, job) == (State.QUEUED, 1, ["internal_error"])
+
+
+class TestAWorkerInTrouble:
+    """It is the idle one of its fleet: without a rest it would take each job the moment it is due."""
+
+    def test_takes_no_job_for_a_while_and_says_so(
+        self, workshop: Workshop, gate: Gate, hasty: None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        job = posted_with_a_file(workshop)
+        other = workshop.submit()
+        gate.refused = lambda verb, key: verb == "get"
+        pulse = Pulse(patience=60)
+        worker = Worker("tester", workshop.place(), NEVER, OFFERS, pulse)
+        worker.wake()
+        worker.wake()
+        worker.join()
+        assert counted(workshop, job) == (State.QUEUED, 0, ["unavailable"])
+        assert workshop.job(other).fence == 0
+        assert "no job is taken for" in caplog.text
+        quiet = pulse.quiet
+        worker.wake()
+        assert quiet is not None
+        assert pulse.quiet is not None
+        assert pulse.quiet > quiet, "no beat: it is not ready while that lasts"
+
+    def test_rests_twice_as_long_each_time_in_a_row_and_five_minutes_at_most(self) -> None:
+        now = [0.0]
+        rest = Rest(10.0, lambda: now[0])
+        for seconds in (10, 20, 40, 80, 160, 300, 300):
+            rest.note("unavailable")
+            now[0] += seconds - 1
+            assert not rest.is_over
+            now[0] += 1
+            assert rest.is_over
+        rest.note(None)
+        rest.note("no_scratch")
+        now[0] += 10
+        assert rest.is_over
+
+    def test_takes_the_next_job_once_it_has_rested(self, workshop: Workshop, gate: Gate, hasty: None) -> None:
+        job = posted_with_a_file(workshop)
+        gate.refused = lambda verb, key: verb == "get"
+        worker = workshop.worker()
+        worker.start()
+        eventually(lambda: workshop.job(job).attempts and workshop.job(job).attempts[0].cause == "unavailable")
+        gate.refused = lambda verb, key: False
+        workshop.reaches(job, State.SUCCEEDED)
+        worker.stop()
+        worker.join()
 
 
 class TestALostGpu:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from service.domain.catalogue import BaseModelEntry, RewardModelEntry
+from service.domain.errors import FenceLost
 from service.domain.recipes import Recipe
 from worker.attempt.staging import Models, NotStaged, OtherWeights, stage_models
 
@@ -68,12 +69,12 @@ class TestFolders:
         (tmp_path / "model.safetensors").write_bytes(b"weights" * 10**6)
         asked = []
 
-        def still() -> None:
+        def go_on() -> None:
             asked.append(1)
-            raise InterruptedError
+            raise FenceLost
 
-        with pytest.raises(InterruptedError):
-            stage_models(recipe(str(tmp_path), revision="sha256:" + "0" * 64), tmp_path, no_download, still)
+        with pytest.raises(FenceLost):
+            stage_models(recipe(str(tmp_path), revision="sha256:" + "0" * 64), tmp_path, no_download, go_on)
         assert len(asked) == 1
 
     def test_for_rewards_have_a_code_of_their_own(self, tmp_path: Path) -> None:
@@ -114,6 +115,8 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Page)
         self.asked: list[str] = []
         self.held = dict(HELD)
+        self.refuses: tuple[int, str] | None = None
+        """The status and the hub's own word with which it refuses all that it is asked for."""
 
 
 class Page(BaseHTTPRequestHandler):
@@ -124,6 +127,9 @@ class Page(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
+        if self.server.refuses is not None:
+            self._answer(self.server.refuses[0], b"", self.server.refuses[1])
+            return
         held = self.server.held
         path = self.path.split("?")[0]
         name = path.partition(f"/resolve/{REVISION}/")[2]
@@ -134,10 +140,12 @@ class Page(BaseHTTPRequestHandler):
         elif name in held:
             self._answer(200, held[name])
         else:
-            self._answer(404, b"")
+            self._answer(404, b"", "RepoNotFound")
 
-    def _answer(self, status: int, body: bytes) -> None:
+    def _answer(self, status: int, body: bytes, word: str = "") -> None:
         self.send_response(status)
+        if word:
+            self.send_header("X-Error-Code", word)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", f'"{hash(body)}"')
         self.send_header("X-Repo-Commit", REVISION)

@@ -60,6 +60,10 @@ class TestJudge:
         assert judge(State.RUNNING, end, None, None) == PutOff(JobError("device_unavailable", "see to the driver"))
         assert "device_unavailable" in PUT_OFF
 
+    def test_a_full_disk_is_the_worker_s_trouble_too(self) -> None:
+        end = ChildEnd(SaidFailed("disk_full", "free space", True), 0)
+        assert judge(State.RUNNING, end, None, None) == PutOff(JobError("no_scratch", "free space"))
+
     def test_what_the_child_says_is_the_job_s_error(self) -> None:
         verdict = judge(State.RUNNING, ChildEnd(SaidFailed("nan_loss", "lower the rate", False), 0), None, None)
         assert isinstance(verdict, Failed)
