@@ -3,7 +3,7 @@
 Ready: the engine takes requests, the base models that the operator named are warm, and while requests wait or run a step
 was taken within `stuck_seconds`. A hanging device is seen so, and the load balancer sends requests elsewhere. Loading a
 base model takes no steps either: name it in STROP_WARM_BASES, or let `stuck_seconds` cover it; fetching one is no
-standstill. Nor is it ready while FAULTS requests in a row have failed for no reason of theirs.
+standstill. Nor is it ready while requests have failed FAULTS times in a row for no reason of theirs.
 Alive: the engine's loop runs, has not been at a standstill for `lost_seconds`, and its device has not failed as a whole,
 when only a new process helps. While the endpoint drains it is not ready, and alive: its loop may have come to its end.
 """
@@ -102,7 +102,7 @@ class Health:
         self._check_steps(figures, self._stuck_seconds)
         if figures.faults_in_a_row >= FAULTS:
             raise NotReady(
-                f"The last {figures.faults_in_a_row} requests failed for no reason of theirs; the log has why."
+                f"Requests failed {figures.faults_in_a_row} times in a row for no reason of theirs; the log has why."
             )
         if left := self._warm_up.left:
             trouble = f": {self._warm_up.trouble}" if self._warm_up.trouble else ""

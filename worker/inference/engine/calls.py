@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from service.domain.catalogue import BaseModelEntry
 from worker.inference.engine.figures import Tally
-from worker.inference.engine.limits import Limits, is_out_of_memory, release, with_room
+from worker.inference.engine.limits import Limits, give_back, is_out_of_memory, with_room
 from worker.inference.engine.requests import OutOfMemory, Partial
 from worker.inference.engine.resident import Resident
 from worker.inference.engine.running import DISTILLED, PictureRun, Running
@@ -43,8 +43,8 @@ class Calls:
         try:
             served = self._resident.get(base, self._under_way.busy)
         except Exception as error:
-            for request in dict.fromkeys(run.request for run in runs):
-                self._under_way.fail(request, error)
+            failing = {run.request for run in runs}
+            self._under_way.fail_where(lambda each: each in failing, error)
             return
         begun = [run for run in runs if self._begin(served, run)]
         begun = [run for run in begun if run.request in self._under_way]  # another picture of it may have failed since
@@ -112,7 +112,7 @@ class Calls:
                     if run.request in self._under_way:
                         self._call(served, [run], shape.pinned or 1)
             return
-        release()
+        give_back()
         self._tally.count("splits")
         if not shape.pinned and size > 1:
             logger.warning("a call of %d did not fit into memory; going on in calls of %d", size, size // 2)

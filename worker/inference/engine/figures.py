@@ -43,7 +43,8 @@ class Figures:
     device_lost: str = ""
     """What the device failed with, if no step was taken since: as a rule only a new process has it again."""
     faults_in_a_row: int = 0
-    """Requests that failed for no reason of theirs, since one was drawn; the last of them within FORGIVEN_SECONDS."""
+    """Causes for which requests failed through nothing of theirs, since one was drawn; the last of them within
+    FORGIVEN_SECONDS. However many requests one cause fails at once, it counts once."""
     nfe: Mapping[str, int] = field(default_factory=dict)
     """By adapter reference (several in one request joined by +), by the base model's name where none is worn, and under
     EXCLUSIVE."""

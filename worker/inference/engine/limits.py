@@ -73,5 +73,10 @@ def release() -> None:
     """Give the memory back that torch keeps for later, and first what only a garbage collection frees: Python collects by
     number, and weights are few."""
     gc.collect()
+    give_back()
+
+
+def give_back() -> None:
+    """Give the memory back that torch keeps for later, as far as nothing holds it: a moment, where `release` takes longer."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -110,7 +110,8 @@ class Resident:
         if base not in self._loaded:
             folder = self._folders.pop(base).result()
             while len(self._loaded) >= self._most:
-                self._evict(next(each for each in (self._leaving, *self._used) if each in self._loaded.keys() - busy))
+                idle = (each for each in (self._leaving, *self._used) if each in self._loaded.keys() - busy)
+                self._evict([next(idle)])
             try:
                 self._loaded[base] = with_room(lambda: self._load(base, folder), lambda: self.free(busy))
             except Exception as error:
@@ -125,8 +126,7 @@ class Resident:
     def free(self, busy: Collection[BaseModelEntry]) -> bool:
         """Let every base go that is not busy; whether there was one."""
         idle = [base for base in self._loaded if base not in busy]
-        for base in idle:
-            self._evict(base)
+        self._evict(idle)
         return bool(idle)
 
     def count_slots(self) -> None:
@@ -142,10 +142,12 @@ class Resident:
             message, code = error.message, error.code
         self._refused[base] = (self._clock() + REFUSED_SECONDS, message, code)
 
-    def _evict(self, base: BaseModelEntry) -> None:
-        del self._loaded[base], self._used[base]
-        release()
-        self.count_slots()
+    def _evict(self, bases: Collection[BaseModelEntry]) -> None:
+        for base in bases:
+            del self._loaded[base], self._used[base]
+        if bases:
+            release()
+            self.count_slots()
 
     def _run(self, base: BaseModelEntry, folder: "Future[Path]") -> None:
         try:

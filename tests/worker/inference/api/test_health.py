@@ -193,4 +193,4 @@ class TestALostDevice:
                 assert post(client).status_code == 500
             answer = client.get("/readyz").json()
             assert (answer["code"], client.get("/healthz").status_code) == ("not_ready", 200)
-            assert f"The last {FAULTS} requests failed" in answer["detail"]
+            assert f"failed {FAULTS} times in a row" in answer["detail"]

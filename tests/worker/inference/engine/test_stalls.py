@@ -184,6 +184,17 @@ class TestFaultsInARow:
         assert bench.engine.figures().faults_in_a_row == 0
         assert fail(1) == 3, "nothing was drawn meanwhile"
 
+    def test_are_one_where_one_cause_fails_many(self, bench: Bench) -> None:
+        def broken(name: str) -> None:
+            raise ValueError("a fault")
+
+        bench.engine.exclusively(entry(), lambda served: None).result(60)
+        bench.before_load = broken
+        for ticket in bench.together(*(a_draw(f"p{n}", base="other") for n in range(8))):
+            with pytest.raises(ValueError, match="a fault"):
+                ticket.result(60)
+        assert bench.engine.figures().faults_in_a_row == 1
+
     def test_are_not_refusals(self, bench: Bench) -> None:
         for _ in range(2):
             with pytest.raises(AdapterRefused):

@@ -1,5 +1,6 @@
 """Memory that runs out, failures that stay alone, aborts and ends, over arithmetic that counts."""
 
+import gc
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
@@ -35,6 +36,15 @@ def out_of_memory_above(most: int) -> Callable[[list[str]], None]:
     return fail
 
 
+@pytest.fixture
+def collected(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What each full collection that the engine asks for has found."""
+    found: list[int] = []
+    own = gc.collect
+    monkeypatch.setattr("worker.inference.engine.limits.gc.collect", lambda: found.append(own()))
+    return found
+
+
 class TestOutOfMemory:
     def test_splits_the_call_and_goes_on(self, bench: Bench) -> None:
         bench.family.before_call = out_of_memory_above(2)
@@ -46,6 +56,23 @@ class TestOutOfMemory:
             assert np.array_equal(each.pictures, bench.alone(replace(draw, batch_size=2)))
         figures = bench.engine.figures()
         assert (figures.splits, figures.calls) == (2, {2: 16})
+
+    def test_has_nothing_collected_which_would_hold_everybody_up(self, bench: Bench, collected: list[int]) -> None:
+        bench.family.before_call = out_of_memory_above(2)
+        for ticket in bench.together(*(a_draw(f"p{n}") for n in range(8))):
+            ticket.result(60)
+        assert bench.engine.figures().splits == 2
+        assert collected == []
+
+    def test_has_all_that_makes_room_collected_at_once(self, collected: list[int]) -> None:
+        bench = Bench(loaded_bases=3)
+        for base in ("idle", "another", "counting"):
+            bench.engine.submit(a_draw(base=base)).result(60)
+        failures = [out_of_memory_above(0)]
+        bench.family.before_call = lambda texts: failures.pop()(texts) if failures else None
+        assert bench.engine.submit(a_draw()).result(60).nfe == 4
+        bench.engine.close()
+        assert len(collected) == 1
 
     def test_larger_calls_are_tried_again_after_a_calm_while(self, bench: Bench) -> None:
         bench.family.before_call = out_of_memory_above(2)
