@@ -49,7 +49,7 @@ class BaseModelEntry(_Entry):
         default=None,
         gt=0,
         le=10_000,
-        description="GiB of device memory that training it by the defaults takes: what a job needs that names no needs.memory_gib. "
+        description="GiB of device memory that training it by the defaults takes in bf16: what a job needs that names no needs.memory_gib. "
         "Left out: any worker will do.",
     )
     preview_decoder: str = Field(

@@ -15,6 +15,8 @@ from service.domain.catalogue import BaseModelEntry, Catalogue, RewardModelEntry
 from service.domain.recipes import RECIPE_FORMAT, Recipe
 
 MEMORY = "memory_gib"
+CUDA_GIB = 1.5
+"""Of a base model's memory_gib: what CUDA takes for itself, whatever the precision."""
 MODEL = "model:"
 """How the words of models begin."""
 _BITS = ("kind", "source", "revision", "family", "resolution", "type")
@@ -87,11 +89,14 @@ def _short(said: object) -> str:
 
 def needs(recipe: Recipe) -> dict[str, float | None]:
     """The words that a worker must offer to run this recipe, each with how much of it, where that matters: of memory as much
-    as the job says, else as its base model's entry."""
+    as the job says, else as its base model's entry, which is reckoned in bf16: in fp32 all but CUDA's own is twice that."""
     words = (f"family:{recipe.base.family}", f"reward:{recipe.reward.type}", f"recipe:{RECIPE_FORMAT}")
     models, labels = (word for word, _ in model_needs(recipe)), (f"label:{label}" for label in recipe.needs.labels)
     wanted: dict[str, float | None] = dict.fromkeys((*words, *models, *labels))
-    memory = recipe.needs.memory_gib or recipe.base.memory_gib
+    memory = recipe.base.memory_gib
+    if memory is not None and recipe.dtype == "fp32":
+        memory = max(memory, 2 * memory - CUDA_GIB)
+    memory = recipe.needs.memory_gib or memory
     if memory is not None:
         wanted[MEMORY] = memory
     return wanted

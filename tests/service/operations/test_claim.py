@@ -97,6 +97,19 @@ class TestNeeds:
         assert self.claims(world, replace(self.OFFERS, memory_gib=40.0)) == unsaid.id
         assert self.claims(world, replace(self.OFFERS, memory_gib=80.0)) == more.id
 
+    @pytest.mark.parametrize(
+        ("entry", "needs", "enough"), [(14.0, {}, 26.5), (1.0, {}, 1.0), (14.0, {"memory_gib": 8}, 8.0)]
+    )
+    def test_in_fp32_all_but_cudas_own_is_twice_the_entrys(
+        self, entry: float, needs: dict[str, Any], enough: float, world: World
+    ) -> None:
+        """A model that is smaller than CUDA itself, as the small world's, is no larger for it; what the job says is kept."""
+        changed = {"shapes": world.catalogue.bases["shapes"].model_copy(update={"memory_gib": entry})}
+        there = replace(world, catalogue=world.catalogue.model_copy(update={"bases": changed}))
+        posted = there.post(dtype="fp32", needs=needs)
+        assert self.claims(world, replace(self.OFFERS, memory_gib=enough - 0.1)) is None
+        assert self.claims(world, replace(self.OFFERS, memory_gib=enough)) == posted.id
+
     def test_a_worker_that_says_nothing_of_itself_has_neither_labels_nor_memory(self, world: World) -> None:
         world.post(needs={"labels": ["eu"]})
         world.post(needs={"memory_gib": 0.5})
