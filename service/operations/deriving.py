@@ -6,8 +6,10 @@ from itertools import pairwise
 from typing import Any, Never
 
 from service.domain.artifacts import Artifact
+from service.domain.catalogue import Catalogue
 from service.domain.errors import Conflict, FieldError, InvalidRequest
 from service.domain.jobs import Job, Kind
+from service.domain.offers import unknown_model
 from service.domain.recipes import CertificateRequest, JobRequest, Recipe, Replay
 
 TAGGED = ("reward", "method")
@@ -41,6 +43,20 @@ def merged(target: Any, patch: Any) -> Any:
         else:
             result[name] = merged(result.get(name), value)
     return result
+
+
+def check_models(recipe: Recipe, catalogue: Catalogue, remedy: str) -> None:
+    """Raises Conflict unless the catalogue still has the models that the recipe was posted with, as far as bits go.
+
+    Its job would wait for a worker that has them, and no worker of this catalogue does.
+    """
+    if (unknown := unknown_model(recipe, catalogue)) is not None:
+        what, found = unknown
+        raise Conflict(
+            f"the job was posted with {what}, and the catalogue has {found} now: have the operator bring the entry back (its source, "
+            f"revision, family and resolution), {remedy}",
+            code="catalogue_changed",
+        )
 
 
 def certificate_recipe(

@@ -9,12 +9,12 @@ from service.domain.errors import Conflict
 from service.domain.ids import NOBODY, JobId, new_job_id
 from service.domain.jobs import Event, Job, State
 from service.domain.pages import Page, Position, check_limit, cut
-from service.domain.ports import Database, Deed, Doorbell, Store, Submission, WriteUnit
+from service.domain.ports import Database, Deed, Doorbell, Held, Store, Submission, WriteUnit
 from service.domain.principals import Principal
 from service.domain.recipes import CertificateRequest, JobRequest, Recipe
 from service.domain.verbs import CANCEL, PAUSE, RESUME, RETRY, Verb
 from service.operations import certifying, deleting
-from service.operations.deriving import certificate_recipe, clone_request
+from service.operations.deriving import certificate_recipe, check_models, clone_request
 from service.operations.known import known_form, no_job
 from service.operations.moves import move
 from service.operations.once import Keyed, known, once
@@ -50,10 +50,12 @@ class Jobs:
     def certify(
         self, principal: Principal, job_id: JobId, asked: CertificateRequest, keyed: Keyed | None = None
     ) -> tuple[Job, bool]:
-        """Queue a certificate of the job: a replay between two of its stored checkpoints. Raises Conflict without them."""
+        """Queue a certificate of the job: a replay between two of its stored checkpoints. Raises Conflict without them, and where
+        the catalogue has changed."""
 
         def make() -> Recipe:
             parent = self._whole(principal, job_id)
+            check_models(parent.recipe, self._catalogue, "or certify a clone of it")
             with self._database.read() as unit:
                 stored = unit.artifacts.of(principal.tenant, job_id, artifacts.Kind.CHECKPOINT)
                 trained = unit.events.trained(principal.tenant, job_id)
@@ -62,13 +64,16 @@ class Jobs:
         return self._add(principal, keyed, make, {"certifies": job_id})
 
     def ask(self, principal: Principal, job_id: JobId, verb: Verb, keyed: Keyed | None = None) -> tuple[Job, bool]:
-        """Cancel, pause, resume or retry. Again is no error where it means the same. Raises InvalidTransition, NotFound."""
+        """Cancel, pause, resume or retry. Again is no error where it means the same. Raises InvalidTransition, NotFound; Conflict where
+        the job would be queued and the catalogue has its models no more."""
 
         def write(unit: WriteUnit) -> None:
             held = unit.jobs.lock(principal.tenant, known_form(job_id))
             if held is None:
                 raise no_job(job_id)
             to = verb.leads(held.state)
+            if to is State.QUEUED:
+                self._check_models(unit, held)
             if to is not None:
                 data = {"cause": verb.name, "by": principal.tenant}
                 move(unit, held, to, data=data, failures=0 if verb is RETRY else None)
@@ -152,6 +157,14 @@ class Jobs:
         if not replayed:
             self._doorbell.ring()
         return self.get(principal, JobId(made)), replayed
+
+    def _check_models(self, unit: WriteUnit, held: Held) -> None:
+        """A recipe that cannot be read ends its job when it is claimed, with the reason."""
+        job = unit.jobs.get(held.tenant, held.id)
+        if job is not None and isinstance(job.posted, Recipe):
+            check_models(
+                job.posted, self._catalogue, "or clone the job: a clone is of the catalogue's entry as it is now"
+            )
 
     def _whole(self, principal: Principal, job_id: JobId) -> Job:
         """With all of its recipe, for another job to be made of it."""

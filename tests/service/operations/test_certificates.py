@@ -11,6 +11,7 @@ from service.domain.jobs import Job, State
 from service.domain.principals import LOCAL
 from service.domain.recipes import CertificateRequest, Recipe
 from service.operations.deriving import certificate_recipe
+from service.operations.jobs import Jobs
 from tests.service.world import EVERYTHING, World
 
 
@@ -253,3 +254,15 @@ def test_a_job_that_stopped_early_says_why(world: World) -> None:
     )
     assert (done.state, done.stop_reason) == (State.SUCCEEDED, "max_nfe")
     assert world.jobs.events(LOCAL, job.id).items[-1].data["reason"] == "max_nfe"
+
+
+class TestAChangedCatalogue:
+    def test_refuses_what_no_worker_would_take(self, world: World) -> None:
+        parent = trained(world, 10, 20)
+        base = world.catalogue.bases["shapes"].model_copy(update={"revision": "another"})
+        changed = world.catalogue.model_copy(update={"bases": {"shapes": base}})
+        jobs = Jobs(world.database, world.bell, changed, world.store)
+        with pytest.raises(Conflict, match=r"bring the entry back.*certify a clone") as refused:
+            jobs.certify(LOCAL, parent.id, CertificateRequest())
+        assert refused.value.code == "catalogue_changed"
+        assert [job.id for job in world.jobs.list(LOCAL).items] == [parent.id]

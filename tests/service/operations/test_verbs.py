@@ -1,12 +1,15 @@
 """Pause, resume and retry: what they do to a job, what repeating them does, and whom they wake."""
 
+from typing import Any
+
 import pytest
 
 from service.domain.artifacts import Kind
-from service.domain.errors import InvalidTransition, NotFound
+from service.domain.errors import Conflict, InvalidTransition, NotFound
 from service.domain.jobs import Job, JobError, State
 from service.domain.principals import LOCAL
 from service.domain.verbs import VERBS
+from service.operations.jobs import Jobs
 from service.operations.once import keyed
 from tests.service.world import OTHER, World, run_at_once
 
@@ -77,6 +80,44 @@ class TestResume:
         world.jobs.pause(LOCAL, job.id)
         with pytest.raises(InvalidTransition, match="wait until it is paused"):
             world.jobs.resume(LOCAL, job.id)
+
+
+class TestAChangedCatalogue:
+    """No worker of it takes the job any more: it would wait for ever, and nobody would say so."""
+
+    def jobs_of(self, world: World, **change: Any) -> Jobs:
+        base = world.catalogue.bases["shapes"].model_copy(update=change)
+        return Jobs(
+            world.database, world.bell, world.catalogue.model_copy(update={"bases": {"shapes": base}}), world.store
+        )
+
+    @pytest.mark.parametrize("verb", ["resume", "retry"])
+    def test_refuses_to_queue_a_job_again_with_the_remedy(self, world: World, verb: str) -> None:
+        job = paused(world) if verb == "resume" else failed(world, world.run())
+        with pytest.raises(Conflict, match=r"base model 'shapes'.*another entry of that name.*clone the job") as refused:
+            getattr(self.jobs_of(world, source="/other"), verb)(LOCAL, job.id)
+        assert refused.value.code == "catalogue_changed"
+        assert world.get(job) == job
+        assert getattr(world.jobs, verb)(LOCAL, job.id).state is State.QUEUED, "where the entry is what it was"
+
+    def test_says_first_what_is_wrong_with_the_job_s_state(self, world: World) -> None:
+        job = world.run()
+        with pytest.raises(InvalidTransition):
+            self.jobs_of(world, source="/other").retry(LOCAL, job.id)
+
+    def test_that_means_the_same_bits_refuses_nothing(self, world: World) -> None:
+        job = paused(world)
+        assert self.jobs_of(world, description="newer").resume(LOCAL, job.id).state is State.QUEUED
+
+    def test_can_be_cancelled_in(self, world: World) -> None:
+        job = paused(world)
+        assert self.jobs_of(world, source="/other").cancel(LOCAL, job.id).state is State.CANCELLED
+
+    def test_answers_a_repeated_request_as_before(self, world: World) -> None:
+        job = paused(world)
+        key = keyed("key", "/jobs/x/resume", b"")
+        world.jobs.ask(LOCAL, job.id, VERBS["resume"], key)
+        assert self.jobs_of(world, source="/other").ask(LOCAL, job.id, VERBS["resume"], key)[1]
 
 
 class TestRetry:
