@@ -1,7 +1,7 @@
 """A child without torch that speaks the pipe's words. The job's metadata say how it behaves:
 
-play     finish (default) | silent | breathing | deaf | numb | flood | shout | crash | killed | oom | nan | full | garbled | chatty | parting |
-         escape
+play     finish (default) | silent | breathing | deaf | numb | flood | shout | crash | killed | oom | nan | full | lost | garbled | chatty |
+         parting | escape
 seconds  how long a step takes (default 0.01)
 best     from which step on its checkpoint is said to be the best
 waits    after this step the first attempt goes on only when it is told to stop (default: it does not wait)
@@ -128,6 +128,8 @@ def play(name: str, fake: Fake) -> None:  # noqa: PLR0912 - one branch a play
             fake.say(Failed("nan_loss", "the loss is not a number any more at step 3", retry=False))
         case "full":
             fake.say(Failed("disk_full", "the scratch folder's disk is full", retry=True))
+        case "lost":
+            fake.say(Failed("device_unavailable", "no GPU is to be seen", retry=True))
         case "garbled":
             fake.up.write(b"hello?\n")
             fake.up.flush()

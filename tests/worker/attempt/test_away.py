@@ -347,3 +347,29 @@ class TestALostGpu:
             worker.wake()
         assert not pulse.ready
         assert counted(workshop, job) == (State.QUEUED, 0, [])
+
+    def test_is_asked_for_once_while_children_find_it(
+        self, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not at each look for work: a process that asks a driver hangs as the driver does."""
+        asked: list[str] = []
+        monkeypatch.setattr("worker.tasks.check_device", asked.append)
+        worker = workshop.worker()
+        good = workshop.submit()
+        worker.wake()
+        worker.wake()
+        worker.join()
+        assert workshop.job(good).state is State.SUCCEEDED
+        assert asked == ["cpu"]
+
+    def test_that_a_child_did_not_find_is_asked_for_before_the_next_job(
+        self, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+        monkeypatch.setattr("worker.tasks.check_device", asked.append)
+        worker, lost = workshop.worker(), workshop.submit("lost")
+        worker.start()
+        eventually(lambda: len(asked) > 1)
+        worker.stop()
+        worker.join()
+        assert workshop.job(lost).attempts[0].cause == "device_unavailable"
