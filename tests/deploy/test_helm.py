@@ -290,7 +290,15 @@ class TestRefusals:
         assert "would be ignored" in refused("--set", "existingSecret=mine")
 
     @pytest.mark.parametrize(
-        "wrong", ["worker.replica=3", "database.url=mysql://db", "worker.gpus=-1", "settings.lease=3", "stor.url=x"]
+        "wrong",
+        [
+            "worker.replica=3",
+            "database.url=mysql://db",
+            "worker.gpus=-1",
+            "settings.lease=3",
+            "stor.url=x",
+            "worker.terminationGracePeriodSeconds=3613",
+        ],
     )
     def test_a_misspelt_or_wrong_value_is_refused(self, wrong: str) -> None:
         refused("--set", wrong)

@@ -94,7 +94,9 @@ class TestAChangedCatalogue:
     @pytest.mark.parametrize("verb", ["resume", "retry"])
     def test_refuses_to_queue_a_job_again_with_the_remedy(self, world: World, verb: str) -> None:
         job = paused(world) if verb == "resume" else failed(world, world.run())
-        with pytest.raises(Conflict, match=r"base model 'shapes'.*another entry of that name.*clone the job") as refused:
+        with pytest.raises(
+            Conflict, match=r"base model 'shapes'.*another entry of that name.*clone the job"
+        ) as refused:
             getattr(self.jobs_of(world, source="/other"), verb)(LOCAL, job.id)
         assert refused.value.code == "catalogue_changed"
         assert world.get(job) == job
