@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from service.domain.errors import JobFailure
-from worker.models.memory import is_out_of_memory, whose
+from worker.memory import is_out_of_memory, whose
 from worker.pipe import Failed
 
 _RETRIED = frozenset({"base_unavailable", "reward_unavailable", "device_unavailable"})

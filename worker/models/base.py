@@ -19,12 +19,12 @@ from diffusers import AutoencoderTiny, DiffusionPipeline
 from torch import Tensor, nn
 
 from service.domain.errors import JobFailure
+from worker.memory import is_out_of_memory
 from worker.models import lora
 from worker.models.counter import Counter
 from worker.models.ddim import Diffusion
 from worker.models.family import Conditions
 from worker.models.flow import Flow
-from worker.models.memory import is_out_of_memory
 from worker.models.text import Reader, Row, TextCache
 from worker.models.visiting import visiting
 from worker.sharpening.rng import generator

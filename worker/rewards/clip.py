@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
 from service.domain.errors import JobFailure
-from worker.models.memory import is_out_of_memory
+from worker.memory import is_out_of_memory
 
 CACHED_PROMPTS = 65_536
 

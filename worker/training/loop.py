@@ -16,9 +16,9 @@ from torch import Tensor
 
 from service.domain.errors import JobFailure
 from service.domain.recipes import Recipe
+from worker.memory import is_out_of_memory, whose
 from worker.models.counter import Counts
 from worker.models.family import Family
-from worker.models.memory import is_out_of_memory, whose
 from worker.rewards.reward import Reward
 from worker.sharpening.update import Step
 from worker.training.checkpoint import Progress, Snapshot, unpack

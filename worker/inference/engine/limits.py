@@ -14,7 +14,7 @@ import torch
 from service.domain.catalogue import BaseModelEntry
 from service.domain.errors import StropError
 from worker.inference.engine.requests import SIZES
-from worker.models.memory import is_out_of_memory
+from worker.memory import is_out_of_memory
 
 CALM = 64
 """Calls without trouble after which twice as many are tried again."""
