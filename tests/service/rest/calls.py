@@ -15,7 +15,7 @@ from service.operations.attempts import Attempts
 from tests.service.refusals import FINISHED, USED, Refusal
 from tests.service.running import KEY
 
-OFFERS = Offers(frozenset({"sd"}), frozenset({"clip", "scene", "jpeg-compressibility"}))
+OFFERS = Offers(frozenset({"sd"}), frozenset({"clip", "scene", "jpeg-compressibility"}), memory_gib=8.0)
 GOOD: dict[str, Any] = {
     "base_model": "shapes",
     "prompts": ["a red circle left of a blue square"],
