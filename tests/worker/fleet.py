@@ -70,6 +70,15 @@ class RunningWorker:
             self.kill()
 
 
+def thread_states(pid: int) -> list[str]:
+    """A letter each, as proc(5) has them. A signal that stops a process lets each of its threads end the call that it is in."""
+    states = []
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            states.append(stat.read_text().rpartition(")")[2].split()[0])
+    return states
+
+
 class Fleet:
     def __init__(self, folder: Path, database_url: str, broker_url: str, catalogue_file: Path) -> None:
         self._folder, self._broker_url = folder, broker_url
@@ -101,6 +110,7 @@ class Fleet:
 
         def frozen() -> bool:
             process.suspend()
+            eventually(lambda: all(state == "T" for state in thread_states(process.pid)))
             with closing(sqlite3.connect(self._database_file, timeout=0, isolation_level=None)) as probe:
                 try:
                     probe.execute("BEGIN IMMEDIATE")
