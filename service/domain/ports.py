@@ -16,6 +16,7 @@ from service.domain.adapters import AdapterVersion, Alias, Which
 from service.domain.artifacts import Artifact, Kind
 from service.domain.files import File
 from service.domain.ids import Fence, FileId, JobId, TenantId
+from service.domain.installation import Installation
 from service.domain.jobs import Certificate, Event, Job, JobError, Progress, State
 from service.domain.jobs import Kind as JobKind
 from service.domain.offers import Offers
@@ -70,14 +71,6 @@ class Asked:
     @property
     def reference(self) -> str:
         return f"{self.name}@{self.version}"
-
-
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """A database and its store: who they are, and when, by the database's clock, a steward last saw the two together."""
-
-    id: str
-    seen_at: datetime
 
 
 class JobReader(Protocol):

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from service.domain.errors import Conflict, Damaged
 from service.domain.ids import JobId
-from service.domain.ports import Database, Installation, Store
+from service.domain.installation import Installation
+from service.domain.ports import Database, Store
 
 MARK = "installation.json"
 PREFIXES = ("jobs/", "files/")

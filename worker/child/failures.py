@@ -1,11 +1,10 @@
 """From what was raised to the child's last word: a stable code, a sentence with a remedy, whether to try again."""
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from service.domain.errors import JobFailure
-from worker.memory import is_out_of_memory, whose
+from worker.memory import is_out_of_memory, told, whose
 from worker.pipe import Failed
 
 _RETRIED = frozenset({"base_unavailable", "reward_unavailable", "device_unavailable"})
@@ -33,16 +32,9 @@ def explain(error: BaseException) -> Failed:
             return Failed("internal_error", f"{type(error).__name__}: {error}", retry=True)
 
 
-@contextmanager
-def fitting(model: str) -> Iterator[None]:
+def fitting(model: str) -> AbstractContextManager[None]:
     """Around the loading of a model: no lower setting of the job makes its weights smaller. Raises JobFailure `out_of_memory`."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise JobFailure(
-            f"{whose(error)} memory has no room for the weights of the {model}: ask for a worker with more of it "
-            "(needs.memory_gib), or let nothing else use this one's",
-            code="out_of_memory",
-        ) from error
+    return told(
+        f"has no room for the weights of the {model}: ask for a worker with more of it (needs.memory_gib), "
+        "or let nothing else use this one's"
+    )

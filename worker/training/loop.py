@@ -7,7 +7,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Literal
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from service.domain.errors import JobFailure
 from service.domain.recipes import Recipe
-from worker.memory import is_out_of_memory, whose
+from worker.memory import told
 from worker.models.counter import Counts
 from worker.models.family import Family
 from worker.rewards.reward import Reward
@@ -201,15 +201,7 @@ def finite(step: int, *numbers: float | None) -> None:
         )
 
 
-@contextmanager
-def clear_failures(step: int) -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise JobFailure(
-            f"{whose(error)} memory ran out at step {step}: send gradient_checkpointing: true, lower method.micro_batch, or "
-            "take a larger one",
-            code="out_of_memory",
-        ) from error
+def clear_failures(step: int) -> AbstractContextManager[None]:
+    return told(
+        f"ran out at step {step}: send gradient_checkpointing: true, lower method.micro_batch, or take a larger one"
+    )

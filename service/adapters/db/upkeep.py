@@ -13,9 +13,9 @@ from service.adapters.db.tables import SHOWN, artifacts, events, files, installa
 from service.adapters.db.types import Later, Moment, Now
 from service.domain.artifacts import Artifact, Kind
 from service.domain.ids import Fence, JobId
+from service.domain.installation import Installation
 from service.domain.jobs import OWNED, PER_STEP, TERMINAL
 from service.domain.jobs import Kind as JobKind
-from service.domain.ports import Installation
 from service.domain.principals import LOCAL_TENANT
 
 _OURS = installation.c.tenant_id == LOCAL_TENANT
