@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 export OMP_NUM_THREADS ?= 1
 export PYTHONDONTWRITEBYTECODE = 1
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo up test test-web faults page-pictures test-helm test-compose check format migrate openapi states proto base compare bench-step resume-proof bench-queue bench-inference hooks clean
+.PHONY: help install install-dev demo up test test-web faults page-pictures test-helm test-compose check format migrate openapi states proto base compare bench-step bench-gpu test-gpu resume-proof bench-queue bench-inference hooks clean
 
 # The generated gRPC code, into folder $(1).
 protoc = mkdir -p $(1) && $(BIN)/python -m grpc_tools.protoc -I proto --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) proto/strop/v1/*.proto
@@ -97,6 +97,12 @@ base: $(VENV)/.demo ## Train the small base model anew (about 40 minutes on two 
 
 bench-step: $(VENV)/.demo ## Count the FLOPs of one SFT step against the published loop, on the real U-Nets' shapes (no weights; minutes)
 	@$(BIN)/python -m benchmarks.step
+
+bench-gpu: $(VENV)/.dev ## Measure updates, memory and the adapter's layers on the large bases' real shapes (needs a CUDA device; minutes)
+	@$(BIN)/python -m benchmarks.gpu
+
+test-gpu: $(VENV)/.dev ## Run the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu tests/worker/gpu
 
 compare: $(VENV)/.demo ## Compare every method on shapes (about 15 core-hours; goes on after a stop; QUICK=1: minutes; PROCESSES=2)
 	@$(BIN)/python -m benchmarks.compare $(if $(QUICK),--quick) --processes $(or $(PROCESSES),1)

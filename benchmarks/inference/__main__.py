@@ -7,7 +7,8 @@ soak      30 minutes of random traffic: pictures that were wrong, and memory at 
 
 --only PART    one of them; the others' rows stay as they are in results.json
 --quick        a smoke run in a minute, on shapes alone; nothing is written
---device D     cpu, or cuda
+--device D     cpu, or cuda; the other's rows stay as they are
+--models M …   some of shapes, sd15, sdxl: an hour on a GPU costs money
 """
 
 import argparse
@@ -44,13 +45,15 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", choices=("traffic", "calls", "loading", "soak"))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--models", nargs="+", choices=("shapes", "sd15", "sdxl"), default=("shapes", "sd15", "sdxl"))
+    parser.add_argument("--into", type=Path, default=RESULTS, help="another file for the results")
     chosen = parser.parse_args(words)
     heap.bound_primitives()  # as the endpoint does
     diffusers_logging.set_verbosity_error()  # each adapter without text-encoder layers would be a warning
     warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-    results: list[Row] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    results: list[Row] = json.loads(chosen.into.read_text()) if chosen.into.exists() else []
     with tempfile.TemporaryDirectory(prefix="strop-bench-") as folder:
-        parts = _parts(Path(folder), chosen.device, quick=chosen.quick)
+        parts = _parts(Path(folder), chosen.device, chosen.models, quick=chosen.quick)
         for name, part in parts.items():
             if chosen.only in (None, name):
                 torch.set_num_threads(1 if name == "soak" else os.cpu_count() or 1)  # the soak compares bits
@@ -59,9 +62,13 @@ def main(words: Sequence[str] | None = None) -> None:
                 print("\n" + "\n".join(table(made)) + "\n", flush=True)
                 if not chosen.quick:
                     run = machine() | {"seconds": round(time.monotonic() - began)}
-                    results = [each for each in results if each["part"] != name]
-                    results += [{"part": name, **each, "run": run} for each in made]
-                    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+                    new = [{"part": name, **each, "run": run} for each in made]
+                    measured = {(each["part"], each["device"], each["model"]) for each in new}
+                    results = [
+                        each for each in results if (each["part"], each["device"], each["model"]) not in measured
+                    ]
+                    results += new
+                    chosen.into.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def machine() -> Row:
@@ -75,12 +82,13 @@ def machine() -> Row:
     }
 
 
-def _parts(folder: Path, device: str, *, quick: bool) -> dict[str, Callable[[], list[Row]]]:
+def _parts(folder: Path, device: str, models: Sequence[str], *, quick: bool) -> dict[str, Callable[[], list[Row]]]:
     turns = 1 if quick else 7
 
     def the_traffic() -> list[Row]:
         made = []
-        for place in (places.small, *((places.sd15,) if device != "cpu" else ())):
+        asked = {"shapes": places.small, **({"sd15": places.sd15} if device != "cpu" else {})}
+        for place in (place for name, place in asked.items() if name in models):
             home = folder / f"traffic-{place.__name__}"
             home.mkdir()
             made += traffic.rows(place(folder, adapters=traffic.ADAPTERS, device=device), home, turns)
@@ -88,19 +96,23 @@ def _parts(folder: Path, device: str, *, quick: bool) -> dict[str, Callable[[], 
 
     def large(name: str, targets: Sequence[str]) -> Iterator[places.Place]:
         """A CPU takes seconds for one call of SD1.5's, minutes with convolutions, and has no room for SDXL's."""
-        if device != "cpu":
-            for place in (places.sd15, places.sdxl):
+        if device == "cpu" and (name != LINEAR or quick):
+            return
+        for model, place in (("sd15", places.sd15), *((("sdxl", places.sdxl),) if device != "cpu" else ())):
+            if model in models:
                 yield place(folder, adapters=8, targets=targets, device=device)
-        elif name == LINEAR and not quick:
-            yield places.sd15(folder, adapters=8, targets=targets, device=device)
+
+    def shapes(targets: Sequence[str]) -> Iterator[places.Place]:
+        if "shapes" in models:
+            yield places.small(folder, adapters=traffic.ADAPTERS, targets=targets, device=device)
 
     def the_calls() -> list[Row]:
         made, fast = [], device != "cpu"
         for name, targets in _kinds(quick):
-            small = places.small(folder, adapters=traffic.ADAPTERS, targets=targets, device=device)
-            made += calls.rows(
-                small, name, steps=places.STEPS, guidance=places.GUIDANCE, turns=turns, goals=(0.75, 1.25)
-            )
+            for place in shapes(targets):
+                made += calls.rows(
+                    place, name, steps=places.STEPS, guidance=places.GUIDANCE, turns=turns, goals=(0.75, 1.25)
+                )
             for place in large(name, targets):  # on a CPU one step without guidance
                 steps, guidance = (places.STEPS, places.GUIDANCE) if fast else (1, 1.0)
                 made += calls.rows(
@@ -111,8 +123,7 @@ def _parts(folder: Path, device: str, *, quick: bool) -> dict[str, Callable[[], 
     def the_loading() -> list[Row]:
         made = []
         for name, targets in _kinds(quick):
-            small = places.small(folder, adapters=traffic.ADAPTERS, targets=targets, device=device)
-            for place in (small, *large(name, targets)):
+            for place in (*shapes(targets), *large(name, targets)):
                 made += loading.rows(place, name, folder, turns)
         return made
 

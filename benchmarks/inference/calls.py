@@ -26,6 +26,7 @@ class Pair:
         assert not foreign_layers(self.plain.denoiser)
         self.served = Served(place.family(), slots=count, rank=16)
         self._worn = [((file, 1.0),) for file in place.loras(count)]
+        self._apart = 1e-3 if place.dtype == "fp32" else 0.05
 
     def base(self) -> Tensor:
         return self.plain.pipeline(
@@ -61,9 +62,10 @@ class Pair:
     def check(self) -> None:
         """That both do the same work: without adapters they give the same latents, with them others."""
         base = self.base()
-        torch.testing.assert_close(self.ours(worn=False), base, atol=1e-3, rtol=1e-3)
+        scale = base.abs().max().clamp(min=1)
+        torch.testing.assert_close(self.ours(worn=False) / scale, base / scale, atol=self._apart, rtol=self._apart)
         apart = (self.ours() - base).abs().amax(dim=(1, 2, 3))
-        assert apart.min() > 1e-2, "an adapter changes nothing"
+        assert apart.min() > 2 * self._apart * scale, "an adapter changes nothing"
 
     def nfe(self) -> tuple[int, int]:
         """Denoiser forwards (ours, the base's), by a hook on the denoiser."""

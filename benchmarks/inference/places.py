@@ -3,9 +3,10 @@ random weights (speed does not depend on what the weights say)."""
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors.torch
 import torch
@@ -18,6 +19,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from benchmarks.gpu.bases import in_bf16
 from benchmarks.step import shapes
 from service.domain.catalogue import BaseModelEntry
 from tests.worker import tiny
@@ -45,10 +47,15 @@ class Place:
     entry: BaseModelEntry
     files: tuple[Path, ...]
 
+    @property
+    def dtype(self) -> Literal["fp32", "bf16"]:
+        """What either serves in where it computes."""
+        return "fp32" if self.device == "cpu" else "bf16"
+
     def family(self) -> PipelineFamily:
         """A fresh one, as it was loaded: nothing of ours in the denoiser."""
         family = load(
-            self.entry.family, self.folder, device=self.device, dtype="fp32", resolution=self.entry.resolution
+            self.entry.family, self.folder, device=self.device, dtype=self.dtype, resolution=self.entry.resolution
         )
         assert isinstance(family, PipelineFamily)
         return family
@@ -68,12 +75,15 @@ def sd15(folder: Path, *, adapters: int, targets: Sequence[str] = LINEAR, device
     """
     made = folder / "sd15"
     if not made.exists():
-        torch.manual_seed(0)
+        with _drawn_where_it_serves(device):
+            parts = {
+                "vae": AutoencoderKL(**shapes.VAE),
+                "text_encoder": CLIPTextModel(_text(768, 12)),
+                "unet": UNet2DConditionModel(**shapes.SD15_UNET),
+            }
         StableDiffusionPipeline(
-            vae=AutoencoderKL(**shapes.VAE),
-            text_encoder=CLIPTextModel(_text(768, 12)),
+            **parts,
             tokenizer=tiny.tokenizer(folder / "tokenizer"),
-            unet=UNet2DConditionModel(**shapes.SD15_UNET),
             scheduler=_scheduler(),
             safety_checker=None,
             feature_extractor=None,
@@ -90,17 +100,26 @@ def sdxl(
     """As `sd15`, in SDXL's dimensions, at its 1024 px: for a GPU. `unet`: a smaller one to try this on."""
     made = folder / "sdxl"
     if not made.exists():
-        torch.manual_seed(0)
+        with _drawn_where_it_serves(device):
+            parts = {
+                "vae": AutoencoderKL(**shapes.VAE),
+                "text_encoder": CLIPTextModel(_text(768, 12)),
+                "text_encoder_2": CLIPTextModelWithProjection(_text(1280, 20)),
+                "unet": UNet2DConditionModel(**unet),
+            }
         StableDiffusionXLPipeline(
-            vae=AutoencoderKL(**shapes.VAE),
-            text_encoder=CLIPTextModel(_text(768, 12)),
-            text_encoder_2=CLIPTextModelWithProjection(_text(1280, 20)),
+            **parts,
             tokenizer=tiny.tokenizer(folder / "tokenizer"),
             tokenizer_2=tiny.tokenizer(folder / "tokenizer_2"),
-            unet=UNet2DConditionModel(**unet),
             scheduler=_scheduler(),
         ).save_pretrained(made)
     return _place("sdxl-shaped, 1024 px, random weights", made, 1024, folder, adapters, targets, device, spread=0.1)
+
+
+def _drawn_where_it_serves(device: str) -> AbstractContextManager[None]:
+    """Modules made inside the block get the same weights again, on a GPU in bf16: a CPU takes a minute for SDXL's."""
+    torch.manual_seed(0)
+    return nullcontext() if device == "cpu" else in_bf16(device)
 
 
 def _text(width: int, heads: int) -> CLIPTextConfig:

@@ -35,7 +35,8 @@ class Bench:
         return self.parameters[0].device
 
     def denoise(self, latents: Tensor, t: Tensor) -> Tensor:
-        return self.denoiser(latents, t, **self.inputs(len(latents)), return_dict=False)[0]
+        dtype = next(self.denoiser.parameters()).dtype
+        return self.denoiser(latents.to(dtype), t, **self.inputs(len(latents)), return_dict=False)[0]
 
     def settings(self) -> Settings:
         return Settings(

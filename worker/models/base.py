@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from service.domain.errors import JobFailure
 from worker.memory import is_out_of_memory
-from worker.models import lora
+from worker.models import lean, lora
 from worker.models.counter import Counter
 from worker.models.ddim import Diffusion
 from worker.models.family import Conditions
@@ -230,10 +230,15 @@ class PipelineFamily(ABC):
 
     def add_adapter(self, rank: int, targets: Sequence[str], seed: int) -> dict[str, Tensor]:
         layers = lora.layer_names(self.denoiser, self.groups, targets)
+        # Its backward keeps the layout of the first gradient that it saw and reads the next one by it: FLUX's were garbage
+        # on an H200 (pytorch/pytorch#191576 names the cause; #196678 is another of its faults). Flash attention takes over.
+        torch.backends.cuda.enable_cudnn_sdp(False)
         self.denoiser.add_adapter(lora.config(rank, layers), TRAINED)
         parameters = lora.tensors(self.denoiser, TRAINED)
         for parameter in parameters.values():
             parameter.data = parameter.data.float()
+        if self.dtype == torch.bfloat16:
+            lean.slim(self.denoiser, TRAINED)
         lora.initialise(parameters, generator(seed, 0, 0, "adapter"))
         return dict(parameters)
 
@@ -241,7 +246,7 @@ class PipelineFamily(ABC):
         return lora.switched_off(self.denoiser)
 
     def adapter_folded(self) -> AbstractContextManager[None]:
-        return lora.folded(self.denoiser) if self.dtype == torch.float32 else nullcontext()
+        return lora.folded(self.denoiser) if self.dtype == torch.float32 else lean.cast(self.denoiser)
 
     def export(self, tensors: Mapping[str, Tensor]) -> bytes:
         """peft's names throughout: diffusers' converter renames attention only, and its loader wants one style."""

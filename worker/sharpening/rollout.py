@@ -34,10 +34,10 @@ def candidate_seeds(settings: Settings, update: int, prompts: int) -> Tensor:
 
 @torch.no_grad()
 def search(world: World, settings: Settings, seeds: Tensor, *, judged: int = 1) -> Candidates:
-    """Roll out every seed of every prompt, `micro_batch` rows at a time, and judge the last `judged` states (0: none)."""
+    """Roll out every seed of every prompt, `search_batch` rows at a time, and judge the last `judged` states (0: none)."""
     prompts, n = seeds.shape
     prompt = torch.arange(prompts).repeat_interleave(n)
-    size = settings.micro_batch
+    size = settings.search_batch
     parts = [slice(start, start + size) for start in range(0, len(prompt), size)]
     with world.searching():
         walks = [

@@ -49,8 +49,8 @@ def walk_from(  # noqa: PLR0917 — rows of one table
     timesteps = torch.tensor(sampler.timesteps)
     parts = []
     with world.searching():
-        for start in range(0, len(clean), settings.micro_batch):
-            rows = slice(start, start + settings.micro_batch)
+        for start in range(0, len(clean), settings.search_batch):
+            rows = slice(start, start + settings.search_batch)
             parts.append(
                 _walk(world, settings, sampler, timesteps, clean[rows], noise[rows], index[rows], prompt[rows])
             )

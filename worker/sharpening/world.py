@@ -68,6 +68,7 @@ class Settings:
     candidates: int
     rollout_steps: int
     rollout_guidance: float
+    search_factor: int = 1  # micro_batches in one call of a search: without gradients no activations are kept
     least_noise: float = 0.0  # share of the schedule below which nothing is learned
     levels: int = 1  # J: noise levels at which a chosen picture is used
     loss_guidance: float = 1.0
@@ -75,3 +76,7 @@ class Settings:
     trajectory_length: int = 1
     walk_steps: int = 50
     temperature: float | None = None  # λ of path-weights; None: arg max
+
+    @property
+    def search_batch(self) -> int:
+        return self.micro_batch * self.search_factor

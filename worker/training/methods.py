@@ -30,6 +30,8 @@ from worker.training.data import places_of
 
 LATENT_PIXELS_PER_CALL = 32_768
 MOST_ROWS = 128
+SEARCH_FACTOR = 4
+"""A search keeps no activations, and the larger its calls the less of a GPU waits for launches."""
 
 
 def method_of(  # noqa: PLR0911 — a dispatch
@@ -81,9 +83,11 @@ def settings_of(recipe: Recipe, latent_shape: tuple[int, int, int], *, free_guid
     if isinstance(method, SharpeningRLHF | SharpeningSFT):
         fields |= {"trajectory_length": method.trajectory_length, "walk_steps": method.walk_steps}
         fields["temperature"] = method.path_temperature if method.selection == "path-weights" else None
+    rows = micro_batch(method, latent_shape, free_guidance=free_guidance)
     return Settings(
         seed=recipe.seed,
-        micro_batch=micro_batch(method, latent_shape, free_guidance=free_guidance),
+        micro_batch=rows,
+        search_factor=max(1, min(SEARCH_FACTOR, MOST_ROWS // rows)) if method.micro_batch == "auto" else 1,
         candidates=method.candidates,
         rollout_steps=method.rollout_steps,
         rollout_guidance=method.rollout_guidance,

@@ -83,6 +83,24 @@ class TestMicroBatch:
         assert len(parts.rows) - len(whole.rows) == more
 
 
+@pytest.mark.parametrize(("name", "most"), [("pairs", 8), ("renoised", 8), ("ddpo", 2)])
+def test_a_search_may_make_larger_calls_and_finds_the_same(name: str, most: int) -> None:
+    """Where nothing that is compared with a gradient's own forward comes from it: DDPO's ratios do."""
+    whole, searched = Toy(), Toy()
+    own, *others = METHODS[name].args  # type: ignore[attr-defined]
+    steps = [
+        METHODS[name].func(own, *others, world(toy), Memory(Beta(value=3.0, fixed=True)), 2, range(PROMPTS))  # type: ignore[attr-defined]
+        for toy, own in (
+            (whole, replace(own, micro_batch=2)),
+            (searched, replace(own, micro_batch=2, search_factor=4)),
+        )
+    ]
+    torch.testing.assert_close(steps[1].gradient[0], steps[0].gradient[0], rtol=1e-5, atol=1e-9)
+    assert max(whole.calls) == 2
+    assert max(searched.calls) == most
+    assert len(searched.rows) == len(whole.rows)
+
+
 def test_beta_is_calibrated_on_the_same_gaps() -> None:
     gaps = [step(replace(WEIGHED, micro_batch=size), world(Toy()), Memory(), 0, range(PROMPTS)) for size in (64, 2)]
     one, other = (torch.tensor(done.memory.beta.gaps) for done in gaps)

@@ -17,7 +17,7 @@ from worker.models.load import load
 from worker.training.checkpoint import unpack
 from worker.training.events import Checkpointed, Event, Finished, Resumed, Sampled, Stepped, Validated, Warned
 from worker.training.loop import train
-from worker.training.methods import MOST_ROWS, memory_of, method_of, micro_batch
+from worker.training.methods import MOST_ROWS, memory_of, method_of, micro_batch, settings_of
 from worker.training.optimiser import Optimiser
 from worker.training.world import world_of
 
@@ -140,6 +140,15 @@ class TestMicroBatch:
         assert micro_batch(method, (4, 64, 64), free_guidance=True) == rows
         assert micro_batch(method, (4, 256, 256), free_guidance=True) in (1, 8)
         assert micro_batch(method, (4, 8, 8), free_guidance=True) in (MOST_ROWS, 8)
+
+    @pytest.mark.parametrize(
+        ("side", "words", "rows"),
+        [(64, {}, 32), (128, {}, 8), (8, {}, MOST_ROWS), (16, {}, MOST_ROWS), (64, {"micro_batch": 8}, 8)],
+    )
+    def test_a_search_takes_four_times_as_many_up_to_the_most_unless_it_is_given(
+        self, side: int, words: dict[str, Any], rows: int
+    ) -> None:
+        assert settings_of(recipe(**words), (4, side, side), free_guidance=True).search_batch == rows
 
     @pytest.mark.parametrize(
         ("kind", "rows"), [("sd", 256), ("sdxl", 256), ("sd3", 256), ("flux-dev", 512), ("flux-schnell", 512)]
