@@ -102,6 +102,7 @@ bench-gpu: $(VENV)/.dev ## Measure updates, memory and the adapter's layers on t
 	@$(BIN)/python -m benchmarks.gpu
 
 test-gpu: $(VENV)/.dev ## Run the tests that need a CUDA device
+	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available() and "strop: torch finds no CUDA device here, and every test would be skipped")'
 	$(BIN)/python -m pytest -m gpu tests/worker/gpu
 
 compare: $(VENV)/.demo ## Compare every method on shapes (about 15 core-hours; goes on after a stop; QUICK=1: minutes; PROCESSES=2)

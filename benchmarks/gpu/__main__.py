@@ -9,9 +9,7 @@ picture of denoiser, VAE and reward; an adapter that computes in bf16 against pe
 """
 
 import argparse
-import json
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,8 +17,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.contest import keep, machine
 from benchmarks.gpu import adapters, bases, steps, updates
-from benchmarks.inference.__main__ import machine
 from service.domain.rewards import ClipReward
 from worker.rewards.make import make
 from worker.rewards.reward import Reward
@@ -29,48 +27,41 @@ RESULTS = Path(__file__).with_name("results.json")
 DEVICE = "cuda"
 METHODS = {"sd15": ("sharpening-rlhf", "forward-process")}
 """Of the others the default alone."""
-PROMPTS = {"sd15": 8, "sdxl": 1, "sd35-medium": 1, "flux-dev": 1}
-"""Of an update: the default's eight, or one where eight take minutes."""
-ROWS = {"sd15": 8, "sdxl": 2, "sd35-medium": 2, "flux-dev": 2}
-"""Of a denoiser call: what micro_batch: auto is at the catalogue's resolution."""
+AN_UPDATE = {"sd15": 8, "sdxl": 1, "sd35-medium": 1, "flux-dev": 1}
+"""Prompts of an update: the default's eight, or one where eight take minutes."""
 UPDATES, SECONDS, TURNS = 3, 15.0, 4
 Row = dict[str, Any]
 
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--only", nargs="+", choices=(*ROWS, "steps"))
+    parser.add_argument("--only", nargs="+", choices=("steps", *AN_UPDATE))
     parser.add_argument("--into", type=Path, default=RESULTS)
     chosen = parser.parse_args(words)
     if not torch.cuda.is_available():
         parser.error("this measures a GPU, and torch finds none here: run it where nvidia-smi lists one")
-    results: list[Row] = json.loads(chosen.into.read_text()) if chosen.into.exists() else []
     with tempfile.TemporaryDirectory(prefix="strop-bench-") as folder:
         for name, part in _parts(Path(folder)).items():
             if chosen.only is None or name in chosen.only:
-                began = time.monotonic()
-                made = list(part())
-                run = machine() | {"gpu": torch.cuda.get_device_name(), "seconds": round(time.monotonic() - began)}
-                results = [row for row in results if row["part"] != name]
-                results += [{"part": name, **row, "run": run} for row in made]
-                chosen.into.write_text(json.dumps(results, indent=1) + "\n")
-                print(f"{name}: {run['seconds']} s\n", flush=True)
+                run = machine()
+                for row in part():  # each at once: a GPU is dear, and what comes later may fail
+                    keep(chosen.into, name, [row], run)
 
 
 def _parts(folder: Path) -> dict[str, Callable[[], Iterator[Row]]]:
     clip = bases.clip_reward(folder / "clip")
     reward = make(ClipReward(type="clip", model="clip"), folder=clip, device=torch.device(DEVICE))
-    return {name: partial(of_base, name, reward) for name in ROWS} | {"steps": of_steps}
+    return {"steps": of_steps, **{name: partial(of_base, name, reward) for name in AN_UPDATE}}
 
 
 def of_base(name: str, reward: Reward) -> Iterator[Row]:
     updates.forget()
     family = bases.make(name, DEVICE)
+    yield from updates.parts(name, family, reward, TURNS)  # before any adapter, whose empty layers peft leaves behind
     for method in METHODS.get(name, ("sharpening-rlhf",)):
-        words = {"type": method, "prompts_per_step": PROMPTS[name]}
+        words = {"type": method, "prompts_per_step": AN_UPDATE[name]}
         yield updates.measure(name, family, reward, words, updates=UPDATES, seconds=SECONDS)
-    yield from adapters.rows(name, family, ROWS[name], TURNS)
-    yield from updates.parts(name, family, reward, TURNS)
+    yield from adapters.rows(name, family, TURNS)
 
 
 def of_steps() -> Iterator[Row]:

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.updates import PROMPTS, Row, forget
-from benchmarks.inference.contest import contest, cost, operations, row
+from benchmarks.contest import contest, cost, operations, row
+from benchmarks.gpu.updates import PROMPTS, Row, forget, recipe_of
 from worker.models.base import TRAINED, PipelineFamily
 from worker.models.lean import Lean
+from worker.training.attention import without_cudnn
+from worker.training.methods import settings_of
 
 
 @contextmanager
@@ -28,37 +30,43 @@ def lifted(family: PipelineFamily) -> Iterator[None]:
 
 
 class Worn:
-    """One denoiser call of a family with an adapter."""
+    """Denoiser calls of a family with an adapter, of the sizes that a training by the defaults makes."""
 
-    def __init__(self, name: str, family: PipelineFamily, rows: int) -> None:
+    def __init__(self, name: str, family: PipelineFamily) -> None:
         self.device, self.model, self.family = str(family.device), f"{name}-shaped, random weights", family
-        targets = [target for target, layers in self.family.groups.items() if layers]
-        self.parameters = list(self.family.add_adapter(16, targets, 0).values())
+        targets = [target for target, layers in family.groups.items() if layers]
+        settings = settings_of(
+            recipe_of(name, targets, {"type": "sharpening-rlhf"}, 1), family.latent_shape,
+            free_guidance=family.free_guidance, on_gpu=True,
+        )  # fmt: skip
+        self.sizes = settings.search_batch, settings.micro_batch
+        self.parameters = list(family.add_adapter(16, targets, 0).values())
         with torch.no_grad():
             for each in self.parameters:
                 each.normal_(std=0.02)
-            conditions = self.family.encode(PROMPTS[:1])
-        self._latents = torch.randn(rows, *self.family.latent_shape, device=family.device)
-        self._conditions = conditions[torch.zeros(rows, dtype=torch.long, device=family.device)]
+            self._one = family.encode(PROMPTS[:1])
+        self._latents = torch.randn(settings.search_batch, *family.latent_shape, device=family.device)
 
-    def predict(self) -> Tensor:
-        return self.family.predict(self._latents, 500, self._conditions)
+    def predict(self, rows: int) -> Tensor:
+        conditions = self._one[torch.zeros(rows, dtype=torch.long, device=self.family.device)]
+        return self.family.predict(self._latents[:rows], 500, conditions)
 
     @torch.no_grad()
     def search(self) -> Tensor:
         """Two calls of a rollout, which has eight by default: the adapter is cast once for all of them."""
         with self.family.adapter_folded():
-            self.predict()
-            return self.predict()
+            self.predict(self.sizes[0])
+            return self.predict(self.sizes[0])
 
     @torch.no_grad()
     def base(self) -> Tensor:
         with self.family.adapter_off():
-            self.predict()
-            return self.predict()
+            self.predict(self.sizes[0])
+            return self.predict(self.sizes[0])
 
     def learn(self) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(self.predict().float().square().mean(), self.parameters)
+        with without_cudnn():
+            return torch.autograd.grad(self.predict(self.sizes[1]).float().square().mean(), self.parameters)
 
     def lifted(self, run: Callable[[], Any]) -> Callable[[], Any]:
         def with_casts() -> Any:
@@ -68,31 +76,33 @@ class Worn:
         return with_casts
 
 
-def rows(name: str, family: PipelineFamily, count: int, turns: int) -> list[Row]:
-    """Seconds of a call as we make it over those of a call with every input lifted, and over the base's."""
+def rows(name: str, family: PipelineFamily, turns: int) -> list[Row]:
+    """Seconds as we make calls over those with peft's layers, and over the base's. The family has no adapter before or after."""
     forget()
-    worn = Worn(name, family, count)
+    worn = Worn(name, family)
     ours, theirs = worn.search(), worn.lifted(worn.search)()
     apart = ((ours - theirs).norm() / theirs.norm()).item()
-    what = f"{name}, {count} rows"
-    searched = contest(
-        f"{what}, searching", {"ours": worn.search, "lifted": worn.lifted(worn.search), "base": worn.base}, turns
-    )
-    learned = contest(f"{what}, learning", {"ours": worn.learn, "lifted": worn.lifted(worn.learn)}, turns)
-    counts = {
-        "ours": operations(worn.search),
-        "lifted": operations(worn.lifted(worn.search)),
-        "base": operations(worn.base),
-    }
+    sides = {"ours": worn.search, "peft": worn.lifted(worn.search), "base": worn.base}
+    with without_cudnn():
+        searched = contest(f"{name}, two calls of {worn.sizes[0]} rows", sides, turns)
+    learned = contest(
+        f"{name}, a call of {worn.sizes[1]} rows and its backward", {"ours": worn.learn, "peft": worn.lifted(worn.learn)},
+        turns,
+    )  # fmt: skip
+    counts = {side: operations(run) for side, run in sides.items()}
     family.drop_adapter(TRAINED)
+    two = f"two calls of {worn.sizes[0]} rows without gradients"
     return [
         row(
-            f"calls of {count} rows without gradients, our adapter layers : peft's", worn, cost(searched, "ours", "lifted"),
-            ops=(counts["ours"], counts["lifted"]), relative_difference=apart,
+            f"{two}, our adapter layers : peft's", worn, cost(searched, "ours", "peft"),
+            ops=(counts["ours"], counts["peft"]), relative_difference=apart,
         ),
         row(
-            f"calls of {count} rows without gradients, with the adapter : the base alone", worn, cost(searched, "ours", "base"),
+            f"{two}, with the adapter : the base alone", worn, cost(searched, "ours", "base"),
             ops=(counts["ours"], counts["base"]),
         ),
-        row(f"a call of {count} rows and its backward, our adapter layers : peft's", worn, cost(learned, "ours", "lifted")),
+        row(
+            f"a call of {worn.sizes[1]} rows and its backward, our adapter layers : peft's", worn,
+            cost(learned, "ours", "peft"),
+        ),
     ]  # fmt: skip

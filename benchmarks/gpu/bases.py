@@ -4,8 +4,7 @@ Speed and memory do not depend on what weights say. What is drawn means nothing,
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from transformers import (
     T5EncoderModel,
 )
 
+from benchmarks.bf16 import in_bf16
 from benchmarks.step import shapes
 from tests.worker import tiny, tiny_families
 from worker.models.base import PipelineFamily, text_encoders
@@ -46,17 +46,6 @@ from worker.models.sdxl import StableDiffusionXL
 CLIP_TOKENS = 77
 RESOLUTIONS = {"sd15": 512, "sdxl": 1024, "sd35-medium": 1024, "flux-dev": 1024}
 """The catalogue's."""
-
-
-@contextmanager
-def in_bf16(device: str) -> Iterator[None]:
-    """Modules made inside the block are on the device and in bf16 from the start: FLUX in fp32 fills a GPU."""
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with torch.device(device):
-            yield
-    finally:
-        torch.set_default_dtype(torch.float32)
 
 
 def make(name: str, device: str) -> PipelineFamily:

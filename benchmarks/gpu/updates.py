@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.inference.contest import finished
+from benchmarks.contest import finished
 from service.domain.catalogue import BaseModelEntry, Catalogue
 from service.domain.recipes import Recipe
 from worker.models.base import TRAINED, PipelineFamily
@@ -54,7 +54,7 @@ def measure(
     taken = [step.seconds for step in steps[1:] or steps]
     last, before = steps[-1], steps[-2] if len(steps) > 1 else None
     row = {
-        "name": f"an update of {recipe.method.type}", "base": name, "method": method, "updates": len(taken),
+        "name": f"an update of {recipe.method.type}", "base": name, "method": method, "updates": len(taken), "warmed": len(steps) > 1,
         "seconds": round(median(taken), 3), "first_loss": round(steps[0].loss, 4),
         **{
             count: getattr(last, count) - (getattr(before, count) if before else 0)

@@ -5,16 +5,14 @@ calls     mixed batches and single pictures against the plain base, on shapes an
 loading   an adapter into a slot, from host memory and from the store, against load_lora_weights
 soak      30 minutes of random traffic: pictures that were wrong, and memory at the end against minute 5
 
---only PART    one of them; the others' rows stay as they are in results.json
+--only PART …  some of them; the others' rows stay as they are in results.json. On cuda the soak, which is the CPU's, is left out
 --quick        a smoke run in a minute, on shapes alone; nothing is written
 --device D     cpu, or cuda; the other's rows stay as they are
---models M …   some of shapes, sd15, sdxl: an hour on a GPU costs money
+--models M …   some of shapes, sd15, sdxl
 """
 
 import argparse
-import json
 import os
-import platform
 import tempfile
 import time
 import warnings
@@ -28,21 +26,22 @@ from typing import Any
 import torch
 from diffusers.utils import logging as diffusers_logging
 
+from benchmarks.contest import keep, machine, row, table
 from benchmarks.inference import calls, loading, places, traffic
-from benchmarks.inference.contest import row, table
 from benchmarks.inference.soak import soak
 from tests.worker import tiny
 from worker.inference.engine import heap
 
 LINEAR = "linear layers"
 SOAK_SECONDS = 1800
+PARTS = ("soak", "traffic", "calls", "loading")
 RESULTS = Path(__file__).with_name("results.json")
 Row = dict[str, Any]
 
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--only", choices=("traffic", "calls", "loading", "soak"))
+    parser.add_argument("--only", nargs="+", choices=PARTS)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--models", nargs="+", choices=("shapes", "sd15", "sdxl"), default=("shapes", "sd15", "sdxl"))
@@ -51,35 +50,16 @@ def main(words: Sequence[str] | None = None) -> None:
     heap.bound_primitives()  # as the endpoint does
     diffusers_logging.set_verbosity_error()  # each adapter without text-encoder layers would be a warning
     warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-    results: list[Row] = json.loads(chosen.into.read_text()) if chosen.into.exists() else []
+    asked = chosen.only or [name for name in PARTS if name != "soak" or chosen.device == "cpu"]
     with tempfile.TemporaryDirectory(prefix="strop-bench-") as folder:
         parts = _parts(Path(folder), chosen.device, chosen.models, quick=chosen.quick)
-        for name, part in parts.items():
-            if chosen.only in (None, name):
-                torch.set_num_threads(1 if name == "soak" else os.cpu_count() or 1)  # the soak compares bits
-                began = time.monotonic()
-                made = part()
-                print("\n" + "\n".join(table(made)) + "\n", flush=True)
-                if not chosen.quick:
-                    run = machine() | {"seconds": round(time.monotonic() - began)}
-                    new = [{"part": name, **each, "run": run} for each in made]
-                    measured = {(each["part"], each["device"], each["model"]) for each in new}
-                    results = [
-                        each for each in results if (each["part"], each["device"], each["model"]) not in measured
-                    ]
-                    results += new
-                    chosen.into.write_text(json.dumps(results, indent=1) + "\n")
-
-
-def machine() -> Row:
-    """What a part ran on, and what it was doing."""
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-        "load_before": round(os.getloadavg()[0], 2),
-    }
+        for name in asked:
+            torch.set_num_threads(1 if name == "soak" else os.cpu_count() or 1)  # the soak compares bits
+            run, began = machine(), time.monotonic()
+            made = parts[name]()
+            print("\n" + "\n".join(table(made)) + "\n", flush=True)
+            if not chosen.quick:
+                keep(chosen.into, name, made, run | {"seconds": round(time.monotonic() - began)})
 
 
 def _parts(folder: Path, device: str, models: Sequence[str], *, quick: bool) -> dict[str, Callable[[], list[Row]]]:
@@ -87,7 +67,7 @@ def _parts(folder: Path, device: str, models: Sequence[str], *, quick: bool) -> 
 
     def the_traffic() -> list[Row]:
         made = []
-        asked = {"shapes": places.small, **({"sd15": places.sd15} if device != "cpu" else {})}
+        asked = {"shapes": places.small, **({"sd15": places.sd15} if device != "cpu" and not quick else {})}
         for place in (place for name, place in asked.items() if name in models):
             home = folder / f"traffic-{place.__name__}"
             home.mkdir()
@@ -96,7 +76,7 @@ def _parts(folder: Path, device: str, models: Sequence[str], *, quick: bool) -> 
 
     def large(name: str, targets: Sequence[str]) -> Iterator[places.Place]:
         """A CPU takes seconds for one call of SD1.5's, minutes with convolutions, and has no room for SDXL's."""
-        if device == "cpu" and (name != LINEAR or quick):
+        if quick or (device == "cpu" and name != LINEAR):
             return
         for model, place in (("sd15", places.sd15), *((("sdxl", places.sdxl),) if device != "cpu" else ())):
             if model in models:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.inference.contest import contest, cost, operations, row, speed
+from benchmarks.contest import contest, cost, operations, row, speed
 from benchmarks.inference.places import Place
 from worker.evaluation.receipt_sides import counted, foreign_layers
 from worker.inference.engine.served import Served

@@ -9,7 +9,7 @@ import torch
 import torch._dynamo
 from torch._dynamo.testing import CompileCounter
 
-from benchmarks.inference.contest import contest, cost, row
+from benchmarks.contest import contest, cost, row
 from benchmarks.inference.places import Place
 from service.adapters import storage
 from tests.worker.inference.drawing import drawn

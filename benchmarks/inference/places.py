@@ -19,7 +19,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from benchmarks.gpu.bases import in_bf16
+from benchmarks.bf16 import in_bf16
 from benchmarks.step import shapes
 from service.domain.catalogue import BaseModelEntry
 from tests.worker import tiny

@@ -230,9 +230,6 @@ class PipelineFamily(ABC):
 
     def add_adapter(self, rank: int, targets: Sequence[str], seed: int) -> dict[str, Tensor]:
         layers = lora.layer_names(self.denoiser, self.groups, targets)
-        # Its backward keeps the layout of the first gradient that it saw and reads the next one by it: FLUX's were garbage
-        # on an H200 (pytorch/pytorch#191576 names the cause; #196678 is another of its faults). Flash attention takes over.
-        torch.backends.cuda.enable_cudnn_sdp(False)
         self.denoiser.add_adapter(lora.config(rank, layers), TRAINED)
         parameters = lora.tensors(self.denoiser, TRAINED)
         for parameter in parameters.values():

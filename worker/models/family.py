@@ -140,7 +140,8 @@ class Family(Protocol):
         """The base alone, inside the block."""
 
     def adapter_folded(self) -> AbstractContextManager[None]:
-        """The worn adapter may be added into the weights inside the block: faster, equal up to rounding, no gradients."""
+        """The worn adapter as it is for many forwards without gradients, inside the block: added into the weights in fp32, cast
+        once in bf16. Faster, equal up to rounding; the adapter must not change there."""
 
     def export(self, tensors: Mapping[str, Tensor]) -> bytes:
         """The adapter as a safetensors file that the family's plain diffusers pipeline loads."""

@@ -64,7 +64,7 @@ class Settings:
     """The hyper-parameters that several methods share; the recipe's words say what each does."""
 
     seed: int
-    micro_batch: int  # rows of one `denoise` at most (guidance doubles them inside); memory and speed, never the result
+    micro_batch: int  # rows of one `denoise` at most (guidance doubles them inside); memory, speed and rounding
     candidates: int
     rollout_steps: int
     rollout_guidance: float

@@ -21,6 +21,7 @@ from worker.models.counter import Counts
 from worker.models.family import Family
 from worker.rewards.reward import Reward
 from worker.sharpening.update import Step
+from worker.training.attention import without_cudnn
 from worker.training.checkpoint import Progress, Snapshot, unpack
 from worker.training.events import Checkpointed, Event, Finished, Resumed, Stepped, Warned
 from worker.training.methods import memory_of, method_of, prompts_at
@@ -58,7 +59,13 @@ def train(
     """
     check_walks(base, recipe.method)
     embeds = base.embedded_guidance is not None
-    method = method_of(recipe, base.latent_shape, embeds_guidance=embeds, free_guidance=base.free_guidance)
+    method = method_of(
+        recipe,
+        base.latent_shape,
+        embeds_guidance=embeds,
+        free_guidance=base.free_guidance,
+        on_gpu=base.device.type == "cuda",
+    )
     parameters = base.add_adapter(recipe.lora.rank, recipe.lora.targets, recipe.seed)
     if start is not None:
         begin_with(parameters, base.read_adapter(start))
@@ -76,7 +83,7 @@ def train(
     reason = ended(recipe, progress) or ("max_seconds" if progress.step and out_of_time() else None)
     while reason is None:
         started, before, update = clock(), base.counter.total, progress.step
-        with clear_failures(update + 1):
+        with clear_failures(update + 1), without_cudnn():
             places = prompts_at(recipe.method, len(prompts), recipe.seed, update)
             world = world_of(base, reward, parameters, [prompts[place] for place in places], images, update)
             done = method(world, progress.memory, update, places)

@@ -31,7 +31,8 @@ from worker.training.data import places_of
 LATENT_PIXELS_PER_CALL = 32_768
 MOST_ROWS = 128
 SEARCH_FACTOR = 4
-"""A search keeps no activations, and the larger its calls the less of a GPU waits for launches."""
+"""On a GPU a search makes calls of so many micro-batches: it keeps no activations, and the larger its calls the less the GPU waits
+for launches. Elsewhere there is nothing to gain, and certificates rest on the bits."""
 
 
 def method_of(  # noqa: PLR0911 — a dispatch
@@ -40,13 +41,14 @@ def method_of(  # noqa: PLR0911 — a dispatch
     *,
     embeds_guidance: bool = False,
     free_guidance: bool = True,
+    on_gpu: bool = False,
 ) -> update.Method:
     """The recipe's method, bound to its settings.
 
     `embeds_guidance`: guidance is an input of the network (FLUX.1-dev), so the losses are fed what the rollouts were.
     `free_guidance`: the family's, see `models/family.py`.
     """
-    method, settings = recipe.method, settings_of(recipe, latent_shape, free_guidance=free_guidance)
+    method, settings = recipe.method, settings_of(recipe, latent_shape, free_guidance=free_guidance, on_gpu=on_gpu)
     if embeds_guidance:
         settings = replace(settings, loss_guidance=settings.rollout_guidance)
     match method:
@@ -68,7 +70,7 @@ def method_of(  # noqa: PLR0911 — a dispatch
             assert_never(method)
 
 
-def settings_of(recipe: Recipe, latent_shape: tuple[int, int, int], *, free_guidance: bool) -> Settings:
+def settings_of(recipe: Recipe, latent_shape: tuple[int, int, int], *, free_guidance: bool, on_gpu: bool) -> Settings:
     """What the methods share, out of the fields that this one has."""
     method: Drawn = recipe.method
     fields: dict[str, object] = {}
@@ -87,7 +89,7 @@ def settings_of(recipe: Recipe, latent_shape: tuple[int, int, int], *, free_guid
     return Settings(
         seed=recipe.seed,
         micro_batch=rows,
-        search_factor=max(1, min(SEARCH_FACTOR, MOST_ROWS // rows)) if method.micro_batch == "auto" else 1,
+        search_factor=max(1, min(SEARCH_FACTOR, MOST_ROWS // rows)) if on_gpu and method.micro_batch == "auto" else 1,
         candidates=method.candidates,
         rollout_steps=method.rollout_steps,
         rollout_guidance=method.rollout_guidance,

@@ -11,6 +11,7 @@ from service.domain.errors import JobFailure
 from worker.models.family import Family
 from worker.rewards.reward import Reward
 from worker.sharpening.world import World
+from worker.training.attention import without_cudnn
 from worker.training.trial import lent
 
 Images = Callable[[str, int], np.ndarray | None]
@@ -89,4 +90,5 @@ def world_of(  # noqa: PLR0917 — what an update is made of
 def backward_cost(family: Family, parameters: Sequence[Tensor], prompt: str) -> float:
     """b of this base with this adapter: see `models/counter.py`."""
     latents, conditions = torch.zeros((1, *family.latent_shape), device=family.device), family.encode([prompt])
-    return family.counter.backward_cost(lambda: family.predict(latents, 0, conditions), parameters)
+    with without_cudnn():
+        return family.counter.backward_cost(lambda: family.predict(latents, 0, conditions), parameters)

@@ -17,8 +17,8 @@ class Trained(BaseModel):
     prompts_per_step: int = Field(default=8, ge=1, le=256, description="Prompts used in one optimiser step.")
     micro_batch: int | Literal["auto"] = Field(
         default="auto",
-        description="Most pictures of one denoiser call (guidance makes two rows of one): memory and speed, never the result; "
-        "auto searches with four times as many. "
+        description="Most pictures of one denoiser call (guidance makes two rows of one): memory and speed, and the "
+        "result up to rounding. auto goes by the size of a picture, and on a GPU searches (but ddpo's) with up to four times as many. "
         "If memory runs out, send gradient_checkpointing: true or lower it; where a pair does not fit into it (1; with "
         "path-weights below candidates, with paper below 6) its loss costs one more forward.",
     )

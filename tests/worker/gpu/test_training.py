@@ -1,25 +1,24 @@
 """Training on a GPU is training on a CPU up to rounding, and its failures are told as a CPU's are."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
 from service.domain.errors import JobFailure
+from tests.worker.conftest import FolderOf
 from tests.worker.gpu.conftest import OnGPU
 from tests.worker.training.conftest import METHODS, PROMPTS, bright, jpeg, recipe
 from worker.memory import told
 from worker.models.base import PipelineFamily
 from worker.models.load import load
+from worker.training.attention import without_cudnn
 from worker.training.events import Checkpointed, Finished, Stepped
 from worker.training.loop import train
 from worker.training.methods import memory_of, method_of
 from worker.training.world import world_of
 
 KINDS = ("sd", "sdxl", "sd3", "flux-dev")
-FolderOf = Callable[[str], Path]
 
 
 def update(family: PipelineFamily, name: str) -> tuple[float, torch.Tensor]:
@@ -34,8 +33,10 @@ def update(family: PipelineFamily, name: str) -> tuple[float, torch.Tensor]:
         family.latent_shape,
         embeds_guidance=family.embedded_guidance is not None,
         free_guidance=family.free_guidance,
+        on_gpu=family.device.type == "cuda",
     )
-    done = method(world_of(family, bright, parameters, PROMPTS[:2]), memory_of(job.method), 0, (0, 1))
+    with without_cudnn():
+        done = method(world_of(family, bright, parameters, PROMPTS[:2]), memory_of(job.method), 0, (0, 1))
     return done.metrics.loss, torch.cat([part.flatten() for part in done.gradient]).cpu()
 
 

@@ -148,7 +148,11 @@ class TestMicroBatch:
     def test_a_search_takes_four_times_as_many_up_to_the_most_unless_it_is_given(
         self, side: int, words: dict[str, Any], rows: int
     ) -> None:
-        assert settings_of(recipe(**words), (4, side, side), free_guidance=True).search_batch == rows
+        """On a GPU; elsewhere the bits of before are kept."""
+        job, shape = recipe(**words), (4, side, side)
+        assert settings_of(job, shape, free_guidance=True, on_gpu=True).search_batch == rows
+        on_cpu = settings_of(job, shape, free_guidance=True, on_gpu=False)
+        assert on_cpu.search_batch == on_cpu.micro_batch
 
     @pytest.mark.parametrize(
         ("kind", "rows"), [("sd", 256), ("sdxl", 256), ("sd3", 256), ("flux-dev", 512), ("flux-schnell", 512)]

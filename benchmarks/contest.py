@@ -1,7 +1,12 @@
 """Two or more contenders side by side: A B A B in one run, medians, bootstrap intervals, and what is counted beside time."""
 
+import json
+import os
+import platform
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -96,3 +101,28 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
             f"| {counted[0]} | {counted[1]} |"
         )
     return lines
+
+
+def machine() -> dict[str, Any]:
+    """What a part ran on, and what it was doing."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def keep(results: Path, part: str, rows: list[dict[str, Any]], run: Mapping[str, Any]) -> None:
+    """Write rows of a part into a file of results, in place of those of the same thing measured before."""
+    known = json.loads(results.read_text()) if results.exists() else []
+    new = [{"part": part, **each, "run": dict(run)} for each in rows]
+    measured = {_what(each) for each in new}
+    known = [each for each in known if _what(each) not in measured]
+    results.write_text(json.dumps([*known, *new], indent=1) + "\n")
+
+
+def _what(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(word) for word in ("part", "name", "device", "model", "base"))
