@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from service.domain.catalogue import BaseModelEntry, RewardModelEntry
-from service.domain.methods import Method, SharpeningRLHF
+from service.domain.methods import Method, SharpeningRLHF, SharpeningSFT
 from service.domain.rewards import Reward
 
 MAX_PROMPT_LENGTH = 2_000
@@ -19,7 +19,7 @@ CERTIFICATE_PRIORITY = -5
 SHOWN_PROMPTS = 32
 """Of each list of prompts, where a job is read, listed or watched: a whole list may have megabytes."""
 
-RECIPE_FORMAT = 2
+RECIPE_FORMAT = 3
 """Of stored recipes. One more with every field or choice that is added: a worker of the version before could not read it,
 and passes such a job over (`offers.py`), so that a fleet may be brought up to date one process after the other."""
 
@@ -189,6 +189,8 @@ class JobRequest(BaseModel):
             raise ValueError(
                 f"images_file is of no use to {self.method.type}: leave it out, or choose the method sharpening-sft"
             )
+        if self.images_file is not None and isinstance(self.method, SharpeningSFT) and self.method.states == "rollout":
+            raise ValueError("the pictures of images_file had no rollout to be judged on: leave method.states out")
         return self
 
     @model_validator(mode="after")

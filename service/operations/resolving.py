@@ -6,7 +6,7 @@ from typing import TypeVar
 from service.domain import scenes
 from service.domain.catalogue import CONVOLUTIONAL, DIFFUSIONS, BaseModelEntry, Catalogue, RewardModelEntry
 from service.domain.errors import FieldError, InvalidRequest
-from service.domain.methods import DDPO
+from service.domain.methods import DDPO, Method, SharpeningSFT
 from service.domain.methods.walks import only_in_noise
 from service.domain.prompts import digest, fault, normalise
 from service.domain.recipes import GUARD, JobRequest, Lora, Recipe, Samples, Validation, served
@@ -36,6 +36,10 @@ def resolve(request: JobRequest, catalogue: Catalogue, shelf: Shelf) -> Recipe:
     if isinstance(request.reward, SceneReward) and not faults:
         faults += [("prompt_not_a_scene", error) for path, words in judged for error in _no_scenes(path, words)]
     faults += without_pictures(request, place, prompts, pictures)
+    method: Method = request.method
+    if isinstance(method, SharpeningSFT):
+        method = method.settled(brings_pictures=pictures is not None)
+        faults += _beyond_the_rollout(method)
     start = start_of(request, base, shelf, faults)
     lora = _lora(request, base, start, faults)
     faults += _without_preview_decoder(request, base) + _too_noisy(request, base) + _in_pure_noise(request, base)
@@ -47,6 +51,7 @@ def resolve(request: JobRequest, catalogue: Catalogue, shelf: Shelf) -> Recipe:
         "prompts": inline,
         "start_adapter": start.reference if start else None,
         "lora": lora,
+        "method": method,
         "samples": samples,
         "validation": validation,
     }
@@ -119,11 +124,23 @@ def _too_noisy(request: JobRequest, base: BaseModelEntry | None) -> Faults:
 
 def _in_pure_noise(request: JobRequest, base: BaseModelEntry | None) -> Faults:
     """A flow's schedule begins without signal. Of the others the worker sees it, when the base model is loaded."""
-    remedy = None if base is None or base.family in DIFFUSIONS else only_in_noise(request.method)
+    brings = request.images_file is not None
+    remedy = (
+        None if base is None or base.family in DIFFUSIONS else only_in_noise(request.method, brings_pictures=brings)
+    )
     if base is None or remedy is None:
         return []
     reason = f"the walks could only start in pure noise, where the schedule of {base.name} ({base.family}) begins"
     return [("walk_in_noise", FieldError("method.walk_steps", reason, remedy))]
+
+
+def _beyond_the_rollout(method: SharpeningSFT) -> Faults:
+    """Where the request left the states open: the method itself says so of those that it names."""
+    if method.states != "rollout" or method.trajectory_length <= method.rollout_steps:
+        return []
+    reason = f"trajectory_length ({method.trajectory_length}) is above rollout_steps ({method.rollout_steps})"
+    remedy = "lower the one or raise the other: a rollout has one state per step"
+    return [(InvalidRequest.code, FieldError("method.trajectory_length", reason, remedy))]
 
 
 def _lora(request: JobRequest, base: BaseModelEntry | None, start: Beginning | None, faults: Faults) -> Lora:

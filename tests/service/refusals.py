@@ -80,6 +80,15 @@ REFUSALS: dict[str, Refusal] = {
     "neither prompts nor pictures": create({"prompts": ..., "method": SFT}, INVALID, "prompts", "give either prompts or prompts_file, or images_file"),
     "unknown pictures": create({"method": SFT, "images_file": NO_FILE}, "unknown_file", "images_file", "upload it first: POST /files"),
     "a path for pictures": create({"method": SFT, "images_file": "../a.zip"}, INVALID, "images_file", "use the id that POST /files gave"),
+    "rollouts of pictures that had none": create(
+        {"method": {**SFT, "states": "rollout"}, "images_file": NO_FILE}, INVALID, "images_file", "leave method.states out"
+    ),
+    "rollouts of noisings": create(
+        {"method": {**SFT, "states": "rollout", "selection_among": "noisings"}}, INVALID, "method.states", "leave states out, or selection_among"
+    ),
+    "more states than a rollout has": create(
+        {"method": {**SFT, "trajectory_length": 9}}, INVALID, "method.trajectory_length", "lower the one or raise the other"
+    ),
     "noisings without pictures": create(
         {"method": {**SFT, "selection_among": "noisings"}}, "prompt_without_picture", "method.selection_among", "name an archive of pictures"
     ),

@@ -4,8 +4,8 @@ A prompt's pictures are drawn in the first update that uses it, and its seeds ar
 list: the set is the same however the updates meet it, and each picture is paid for once.
 
 What is remembered is in memory and in every checkpoint for as long as the job lasts, so only the pictures that will be
-learned from are: two of a prompt for Diffusion-DPO, one for sft. sharpening-sft judges all n anew at every update and
-keeps them: n latents in fp32 a prompt, at n = 8 2.1 MB for SDXL at 1024 px and 8.4 MB for SD3 and FLUX.
+learned from are: two of a prompt for Diffusion-DPO, one for sft and for sharpening-sft on rollouts. On walks it judges all n
+anew at every update and keeps them: n latents in fp32 a prompt, at n = 8 2.1 MB for SDXL at 1024 px and 8.4 MB for SD3 and FLUX.
 """
 
 from collections.abc import Callable, Sequence

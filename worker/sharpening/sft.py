@@ -8,6 +8,9 @@ For each prompt c, with its group of n clean latents x_0 (its own pictures, fill
   5. the target at a state is the noise that leads from x_0 to it, and the loss there is weighted by SNR_1/SNR_k
   6. plus the anchor: the squared distance to the base's prediction at the same states
 
+`states: rollout`, where nobody brought pictures: a member is judged by S over the last m states of the rollout that drew it,
+once, and the best one gets the denoising loss at J fresh levels (`rollout_step`). No walks, and every level is learned.
+
 Where we leave the paper, and why (docs/paper.md has the test of each):
   i. Candidates are different pictures, not noisings of one (`among_noisings` is the paper's rule): a deterministic walk
      from a noising leads back to the same x_0, so the rule can only prefer pictures that normally score low.
@@ -23,9 +26,10 @@ import torch
 from torch import Tensor
 
 from worker.sharpening.denoising import Examples, denoising_gradient
+from worker.sharpening.offline import fitted
 from worker.sharpening.pool import pooled, replace_prompts
 from worker.sharpening.rng import generator
-from worker.sharpening.selection import best
+from worker.sharpening.selection import all_places, best, best_alone
 from worker.sharpening.trajectory import Trajectories, starts, walk_from
 from worker.sharpening.update import Memory, Step, judged
 from worker.sharpening.world import Settings, World
@@ -58,6 +62,17 @@ def sft_step(  # noqa: PLR0917 — two hyper-parameters, then what every method 
     examples = consistent(world, clean[flat], walked, flat, prompt, weight)
     gradient, loss = denoising_gradient(world, settings, examples, anchor)
     return Step(gradient, memory, replace(seen, loss=loss))
+
+
+def rollout_step(  # noqa: PLR0917 — a hyper-parameter, then what every method takes
+    settings: Settings, anchor: float, world: World, memory: Memory, update: int, prompts: Sequence[int]
+) -> Step:
+    """One update on prompts alone."""
+    keep = best_alone if settings.temperature is None else all_places
+    memory, pool = pooled(world, settings, memory, prompts, keep, judged=settings.trajectory_length)
+    chosen = best(pool.scores, pool.seeds, settings.temperature)
+    weighed = replace(chosen, weight=chosen.weight * chosen.place.shape[1])  # so that a prompt's weights have mean 1
+    return fitted(settings, anchor, world, memory, update, pool, weighed)
 
 
 def consistent(  # noqa: PLR0917 — rows of one table

@@ -23,7 +23,7 @@ from worker.sharpening.ddpo import ddpo_step
 from worker.sharpening.forward import forward_step
 from worker.sharpening.offline import diffusion_dpo_step, plain_sft_step
 from worker.sharpening.paper import paper_step
-from worker.sharpening.sft import sft_step
+from worker.sharpening.sft import rollout_step, sft_step
 from worker.sharpening.step import step
 from worker.sharpening.world import Settings
 from worker.training.data import places_of
@@ -58,6 +58,8 @@ def method_of(  # noqa: PLR0911 — a dispatch
             return partial(step, settings)
         case DiffusionDPO():
             return partial(diffusion_dpo_step, settings)
+        case SharpeningSFT() if not method.walks():
+            return partial(rollout_step, settings, method.anchor)
         case SharpeningSFT():
             return partial(sft_step, settings, method.anchor, method.selection_among == "noisings")
         case SFT():
@@ -78,7 +80,7 @@ def settings_of(recipe: Recipe, latent_shape: tuple[int, int, int], *, free_guid
         fields["least_noise"] = method.least_noise
     if isinstance(method, Paired):
         fields |= {"levels": method.timesteps_per_pair, "loss_guidance": method.loss_guidance}
-    if isinstance(method, SFT | ForwardProcess):
+    if isinstance(method, SFT | ForwardProcess | SharpeningSFT):
         fields["levels"] = method.timesteps_per_sample
     if isinstance(method, SharpeningRLHF):
         fields["states"] = method.states

@@ -79,7 +79,7 @@ class SharpeningRLHF(Paired):
 
 
 class SharpeningSFT(Noised):
-    """Diffusion-Sharpening, SFT form (arXiv 2502.12146, Algorithm 1): pictures with captions, the best trajectory alone.
+    """Diffusion-Sharpening, SFT form (arXiv 2502.12146, Algorithm 1): the best trajectory of a prompt alone.
 
     A prompt's group is its pictures (`images_file`), filled up to `candidates` by pictures of the frozen base.
     """
@@ -92,8 +92,18 @@ class SharpeningSFT(Noised):
         description="Candidates are different pictures of the prompt, or (the paper) different noisings of one: "
         "that rule favours pictures that normally score low.",
     )
-    trajectory_length: int = Field(default=3, ge=1, le=50, description="m: sampler steps of a candidate's walk.")
-    walk_steps: int = Field(default=50, ge=2, le=1000, description="Sampler schedule of the walk.")
+    states: Literal["rollout", "renoised"] | None = Field(
+        default=None,
+        description="Which states a candidate is judged on: the last that its own rollout passed through, or m sampler steps from a "
+        "re-noising of it (the paper), at every update anew. null: renoised where images_file brings pictures, which had no rollout; else rollout.",
+    )
+    trajectory_length: int = Field(default=3, ge=1, le=50, description="m: how many states have their rewards summed.")
+    walk_steps: int = Field(
+        default=50, ge=2, le=1000, description="Sampler schedule of the walk from a re-noising (states: renoised)."
+    )
+    timesteps_per_sample: int = Field(
+        default=8, ge=1, le=32, description="Noise levels at which the best is learned (states: rollout)."
+    )
     selection: Selection = Field(default="argmax", description="The best alone, or all with exponential weights.")
     path_temperature: float = Field(default=0.5, gt=0, le=100, description="λ of path-weights; see sharpening-rlhf.")
     anchor: float = Field(
@@ -102,6 +112,24 @@ class SharpeningSFT(Noised):
     learning_rate: float = Field(default=3e-4, gt=0, le=1e-1, description="Peak learning rate (AdamW).")
 
     @model_validator(mode="after")
-    def _walk_fits_the_schedule(self) -> Self:
-        check_length(self.trajectory_length, int((1 - self.least_noise) * self.walk_steps), "the walk's steps left")
+    def _states_fit(self) -> Self:
+        if self.states == "rollout" and self.selection_among == "noisings":
+            raise ValueError("noisings are compared on walks from them: leave states out, or selection_among")
+        if self.states == "rollout":
+            check_length(self.trajectory_length, self.rollout_steps, "rollout_steps")
+        else:
+            check_length(self.trajectory_length, int((1 - self.least_noise) * self.walk_steps), "the walk's steps left")
         return self
+
+    def settled(self, *, brings_pictures: bool) -> Self:
+        """With the states that a request means."""
+        return self.model_copy(
+            update={"states": "renoised" if self.walks(brings_pictures=brings_pictures) else "rollout"}
+        )
+
+    def walks(self, *, brings_pictures: bool = True) -> bool:
+        """Whether candidates are judged on a walk from a re-noising. A recipe that says nothing of states was stored before there
+        was a choice: those walk."""
+        return (
+            self.states == "renoised" or self.selection_among == "noisings" or (self.states is None and brings_pictures)
+        )

@@ -12,7 +12,7 @@ from service.domain.recipes import RECIPE_FORMAT, JobRequest, Recipe
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/recipes.md"
 
-FIELDS = {2: "c3802a5849d81bb2"}
+FIELDS = {3: "cd2e0c7c582f909c"}
 """Format → digest of all fields and choices of a recipe, of which an older reader refuses any that it does not know."""
 
 

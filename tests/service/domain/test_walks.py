@@ -23,12 +23,13 @@ class TestWalkStarts:
             for place in range(steps)
             if (place + 1) / steps <= 1 - walk["least_noise"] and place + walk["trajectory_length"] <= steps
         ]
-        for method in (SharpeningSFT(type="sharpening-sft", **walk), renoised(**walk)):
+        for method in (SharpeningSFT(type="sharpening-sft", states="renoised", **walk), renoised(**walk)):
             assert walk_starts(method) == len(allowed)
 
     @pytest.mark.parametrize("method", METHODS)
     def test_only_methods_that_renoise_and_walk_have_some(self, method: Any) -> None:
         made = method(type=method.model_fields["type"].annotation.__args__[0])
+        assert walk_starts(made, brings_pictures=False) is None
         assert (walk_starts(made) is not None) == isinstance(made, SharpeningSFT)
         assert walk_starts(renoised()) is not None
 

@@ -36,6 +36,16 @@ def refused(world: World, **changes: Any) -> InvalidRequest:
     return error.value
 
 
+class TestStates:
+    def test_candidates_are_judged_on_rollouts_unless_pictures_come_along_that_had_none(self, world: World) -> None:
+        """Settled when the job is posted: what it learns from is not left to the worker's release."""
+        file = pictures(world, "a dog")
+        assert world.post(method=SFT).recipe.method.states == "rollout"
+        assert world.post(prompts=None, images_file=file.id, method=SFT).recipe.method.states == "renoised"
+        assert world.post(prompts=None, images_file=file.id, method=NOISINGS).recipe.method.states == "renoised"
+        assert world.post(method={**SFT, "states": "renoised"}).recipe.method.states == "renoised"
+
+
 class TestPosting:
     def test_without_prompts_the_captions_are_the_prompts_each_once_in_order(self, world: World) -> None:
         file = pictures(world, "a dog", "a cat", "a dog")

@@ -121,7 +121,7 @@ class TestNoise:
 class TestWalks:
     """Their schedule of 4 steps, of which the upper quarter is allowed: the one start of a flow is pure noise."""
 
-    SHORT: ClassVar = {"type": "sharpening-sft", "walk_steps": 4, "trajectory_length": 1}
+    SHORT: ClassVar = {"type": "sharpening-sft", "states": "renoised", "walk_steps": 4, "trajectory_length": 1}
 
     @pytest.mark.parametrize("family", ["sd3", "flux"])
     def test_that_could_only_start_in_pure_noise_are_refused_with_what_would_do(self, family: str) -> None:
@@ -134,6 +134,9 @@ class TestWalks:
 
     def test_a_diffusion_has_signal_at_its_first_step(self) -> None:
         assert resolved("sd", method=self.SHORT).method.type == "sharpening-sft"
+
+    def test_who_is_judged_on_rollouts_walks_nowhere(self) -> None:
+        assert resolved("sd3", method={**self.SHORT, "states": None}).method.states == "rollout"
 
 
 class TestPreview:

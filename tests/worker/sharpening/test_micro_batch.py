@@ -14,7 +14,7 @@ from worker.sharpening.ddpo import ddpo_step
 from worker.sharpening.forward import forward_step
 from worker.sharpening.offline import diffusion_dpo_step, plain_sft_step
 from worker.sharpening.paper import paper_step
-from worker.sharpening.sft import sft_step
+from worker.sharpening.sft import rollout_step, sft_step
 from worker.sharpening.step import step
 from worker.sharpening.update import Memory, Step
 from worker.sharpening.world import Settings
@@ -31,6 +31,7 @@ METHODS: dict[str, Callable[..., Step]] = {
     "diffusion-dpo": partial(diffusion_dpo_step, OWN),
     "sharpening-sft": partial(sft_step, OWN, 0.1, False),
     "sharpening-sft, all": partial(sft_step, WEIGHED, 0.1, False),
+    "sharpening-sft, rollouts": partial(rollout_step, OWN, 0.1),
     "sft": partial(plain_sft_step, OWN, 0.1, False),
     "sft, all": partial(plain_sft_step, OWN, 0.1, True),
     "ddpo": partial(ddpo_step, OWN, 1.0, 1e9, 2),

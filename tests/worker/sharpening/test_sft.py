@@ -11,7 +11,10 @@ from tests.worker.sharpening import brute
 from tests.worker.sharpening.toy import SHAPE, Toy, Walk, coefficients, renoise, rugged, settings, velocity, world
 from worker.sharpening.denoising import Examples, denoising_gradient
 from worker.sharpening.objective import error
-from worker.sharpening.sft import consistent, members, noisings, sft_step
+from worker.sharpening.offline import plain_sft_step
+from worker.sharpening.pool import seeds
+from worker.sharpening.rollout import search
+from worker.sharpening.sft import consistent, members, noisings, rollout_step, sft_step
 from worker.sharpening.trajectory import starts, walk_from
 from worker.sharpening.update import Memory, Step
 from worker.sharpening.world import Settings
@@ -322,3 +325,41 @@ class TestTwoPoints:
         for index, t in enumerate(sampler.timesteps):
             x, _ = sampler.step(prediction(x, torch.full((len(x),), t)), index, x)
         return (x > 0).double().mean().item()
+
+
+class TestRolloutStep:
+    """`states: rollout`: OWN judges three states of each rollout."""
+
+    def test_of_one_state_is_plain_fine_tuning_on_the_best_bit_for_bit(self) -> None:
+        own = replace(OWN, trajectory_length=1)
+        ours = rollout_step(own, 0.1, world(Toy()), Memory(), 2, range(PROMPTS))
+        plain = plain_sft_step(own, 0.1, False, world(Toy()), Memory(), 2, range(PROMPTS))
+        assert torch.equal(ours.gradient[0], plain.gradient[0])
+        assert ours.metrics == plain.metrics
+
+    def test_the_best_has_the_largest_sum_over_the_last_states_of_its_own_rollout(self) -> None:
+        """A reward that the last state alone would tell otherwise."""
+        made = world(Toy(), rugged)
+        with made.reference():
+            found = search(made, OWN, torch.stack([seeds(OWN, prompt) for prompt in range(PROMPTS)]), judged=3)
+        best, last = found.scores.argmax(dim=1), found.rewards[..., -1].argmax(dim=1)
+        assert not torch.equal(best, last)
+        done = rollout_step(OWN, 0.1, world(Toy(), rugged), Memory(), 2, range(PROMPTS))
+        for prompt in range(PROMPTS):
+            torch.testing.assert_close(done.memory.tensors[f"pool/{prompt}"][0], found.clean[prompt, best[prompt]])
+
+    def test_weights_over_all_tend_to_the_best_alone_as_they_sharpen(self) -> None:
+        alone, weighed = (
+            rollout_step(replace(OWN, temperature=temperature), 0.1, world(Toy()), Memory(), 2, range(PROMPTS))
+            for temperature in (None, 1e-4)
+        )
+        assert brute.distance(weighed.gradient[0], alone.gradient[0]) < 1e-5
+        assert weighed.metrics.loss == pytest.approx(alone.metrics.loss, rel=1e-5)
+
+    def test_walks_nowhere_and_pays_for_a_picture_once(self) -> None:
+        toy, memory = Toy(), Memory()
+        learned = 2 * OWN.levels * PROMPTS  # by policy and reference
+        for drawn in (OWN.candidates * OWN.rollout_steps * PROMPTS, 0):
+            before = len(toy.rows)
+            memory = rollout_step(OWN, 0.1, world(toy), memory, 2, range(PROMPTS)).memory
+            assert len(toy.rows) - before == drawn + learned

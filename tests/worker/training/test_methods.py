@@ -33,6 +33,7 @@ COSTS = {  # (NFE, gradient forwards, decodes) of the first update and of a late
     "online-dpo": ((ROLLOUTS + 2 * PAIRS, PAIRS, 2 * 3),) * 2,
     "diffusion-dpo": ((ROLLOUTS + 2 * PAIRS, PAIRS, 2 * 3), (2 * PAIRS, PAIRS, 0)),
     "sharpening-sft": ((ROLLOUTS + WALKS + 2 * BEST, BEST, 2 * 3 * 2), (WALKS + 2 * BEST, BEST, 2 * 3 * 2)),
+    "sharpening-sft, rollouts": ((ROLLOUTS + 2 * BEST, BEST, 2 * 3 * 2), (2 * BEST, BEST, 0)),
     "noisings": ((ROLLOUTS // 3 + WALKS + 2 * BEST, BEST, 2 * 3 * 2), (WALKS + 2 * BEST, BEST, 2 * 3 * 2)),
     "sft": ((ROLLOUTS + 2 * BEST, BEST, 2 * 3), (2 * BEST, BEST, 0)),
     "sft-on-all": ((ROLLOUTS + 2 * WHOLE_GROUPS, WHOLE_GROUPS, 2 * 3), (2 * WHOLE_GROUPS, WHOLE_GROUPS, 0)),
