@@ -42,7 +42,7 @@ def resolve(request: JobRequest, catalogue: Catalogue, shelf: Shelf) -> Recipe:
         faults += _beyond_the_rollout(method)
     start = start_of(request, base, shelf, faults)
     lora = _lora(request, base, start, faults)
-    faults += _without_preview_decoder(request, base) + _too_noisy(request, base) + _in_pure_noise(request, base)
+    faults += _without_preview_decoder(request, base) + _too_noisy(request, base) + _in_pure_noise(method, base)
     if faults or base is None:
         code, first = faults[0]
         raise InvalidRequest(first.message, errors=tuple(error for _, error in faults[:MAX_ERRORS]), code=code)
@@ -122,12 +122,9 @@ def _too_noisy(request: JobRequest, base: BaseModelEntry | None) -> Faults:
     return [("noise_level", FieldError("method.noise_level", reason, "send at most 1, DDPM's own noise"))]
 
 
-def _in_pure_noise(request: JobRequest, base: BaseModelEntry | None) -> Faults:
+def _in_pure_noise(method: Method, base: BaseModelEntry | None) -> Faults:
     """A flow's schedule begins without signal. Of the others the worker sees it, when the base model is loaded."""
-    brings = request.images_file is not None
-    remedy = (
-        None if base is None or base.family in DIFFUSIONS else only_in_noise(request.method, brings_pictures=brings)
-    )
+    remedy = None if base is None or base.family in DIFFUSIONS else only_in_noise(method)
     if base is None or remedy is None:
         return []
     reason = f"the walks could only start in pure noise, where the schedule of {base.name} ({base.family}) begins"

@@ -4,13 +4,17 @@ L = Σ w (‖ε_θ − target‖² + anchor · ‖ε_θ − ε_ref‖²), both m
 training drifts from the base until it collapses (FACTS of the small worlds: docs/experiments.md).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from worker.sharpening.comparison import renoised
 from worker.sharpening.gradient import accumulated
 from worker.sharpening.objective import error
+from worker.sharpening.pool import Pool
+from worker.sharpening.selection import Chosen
+from worker.sharpening.update import Memory, Step, judged
 from worker.sharpening.world import Settings, World
 
 
@@ -45,3 +49,21 @@ def denoising_gradient(
 
     gradient, (loss,) = accumulated(world, len(examples), settings.micro_batch, terms)
     return gradient, loss.mean().item()
+
+
+def fitted(  # noqa: PLR0917 — an update's parts, in their order
+    settings: Settings, anchor: float, world: World, memory: Memory, update: int, pool: Pool, chosen: Chosen
+) -> Step:
+    """The denoising loss on the chosen pictures of a pool, each at J levels of its own; a prompt's weights have mean 1."""
+    seen = replace(judged(pool.rewards[..., -1]), ties=len(pool.scores) - len(chosen))
+    if not len(chosen):
+        return Step(None, memory, seen)
+    states = renoised(world, settings, update, pool.clean, pool.kept(chosen))
+    c = states.clean.shape[1]
+    clean = states.clean.flatten(0, 1)
+    prompt, t, noise = (part.repeat_interleave(c, dim=0) for part in (states.prompt, states.t, states.noise))
+    examples = Examples(
+        prompt, t, world.renoise(clean, noise, t), world.target(clean, noise, t), states.weight.flatten()
+    )
+    gradient, loss = denoising_gradient(world, settings, examples, anchor)
+    return Step(gradient, memory, replace(seen, loss=loss))

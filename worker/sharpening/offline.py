@@ -1,16 +1,12 @@
-"""Two rivals that learn from pictures made once by the base: Diffusion-DPO (arXiv 2311.12908), and plain fine-tuning.
-
-`fitted` is also how sharpening-sft learns from what it chose among rollouts.
-"""
+"""Two rivals that learn from pictures made once by the base: Diffusion-DPO (arXiv 2311.12908), and plain fine-tuning."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
-from worker.sharpening.comparison import renoised
-from worker.sharpening.denoising import Examples, denoising_gradient
-from worker.sharpening.pool import Pool, pooled
+from worker.sharpening.denoising import fitted
+from worker.sharpening.pool import pooled
 from worker.sharpening.preference import prefer
 from worker.sharpening.selection import Chosen, all_places, best, best_alone, best_and_worst, preferred
 from worker.sharpening.update import Memory, Step, judged
@@ -32,24 +28,6 @@ def plain_sft_step(  # noqa: PLR0917 — two hyper-parameters, then what every m
     memory, pool = pooled(world, settings, memory, prompts, all_places if keep_all else best_alone, judged=1)
     chosen = everyone(pool.scores.shape) if keep_all else best(pool.scores, pool.seeds)
     return fitted(settings, anchor, world, memory, update, pool, chosen)
-
-
-def fitted(  # noqa: PLR0917 — an update's parts, in their order
-    settings: Settings, anchor: float, world: World, memory: Memory, update: int, pool: Pool, chosen: Chosen
-) -> Step:
-    """The denoising loss on the chosen pictures of a pool, each at J levels of its own; a prompt's weights have mean 1."""
-    seen = replace(judged(pool.rewards[..., -1]), ties=len(pool.scores) - len(chosen))
-    if not len(chosen):
-        return Step(None, memory, seen)
-    states = renoised(world, settings, update, pool.clean, pool.kept(chosen))
-    c = states.clean.shape[1]
-    clean = states.clean.flatten(0, 1)
-    prompt, t, noise = (part.repeat_interleave(c, dim=0) for part in (states.prompt, states.t, states.noise))
-    examples = Examples(
-        prompt, t, world.renoise(clean, noise, t), world.target(clean, noise, t), states.weight.flatten()
-    )
-    gradient, loss = denoising_gradient(world, settings, examples, anchor)
-    return Step(gradient, memory, replace(seen, loss=loss))
 
 
 def everyone(shape: tuple[int, ...]) -> Chosen:

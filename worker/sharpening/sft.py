@@ -25,8 +25,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from worker.sharpening.denoising import Examples, denoising_gradient
-from worker.sharpening.offline import fitted
+from worker.sharpening.denoising import Examples, denoising_gradient, fitted
 from worker.sharpening.pool import pooled, replace_prompts
 from worker.sharpening.rng import generator
 from worker.sharpening.selection import all_places, best, best_alone

@@ -58,7 +58,7 @@ def method_of(  # noqa: PLR0911 — a dispatch
             return partial(step, settings)
         case DiffusionDPO():
             return partial(diffusion_dpo_step, settings)
-        case SharpeningSFT() if not method.walks():
+        case SharpeningSFT() if not method.walks:
             return partial(rollout_step, settings, method.anchor)
         case SharpeningSFT():
             return partial(sft_step, settings, method.anchor, method.selection_among == "noisings")

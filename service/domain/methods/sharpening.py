@@ -122,14 +122,12 @@ class SharpeningSFT(Noised):
         return self
 
     def settled(self, *, brings_pictures: bool) -> Self:
-        """With the states that a request means."""
-        return self.model_copy(
-            update={"states": "renoised" if self.walks(brings_pictures=brings_pictures) else "rollout"}
-        )
+        """With the states that a request means: pictures of its own had no rollout, and noisings are walked from."""
+        walks = brings_pictures or self.selection_among == "noisings"
+        return self if self.states else self.model_copy(update={"states": "renoised" if walks else "rollout"})
 
-    def walks(self, *, brings_pictures: bool = True) -> bool:
+    @property
+    def walks(self) -> bool:
         """Whether candidates are judged on a walk from a re-noising. A recipe that says nothing of states was stored before there
         was a choice: those walk."""
-        return (
-            self.states == "renoised" or self.selection_among == "noisings" or (self.states is None and brings_pictures)
-        )
+        return self.states != "rollout"

@@ -9,22 +9,22 @@ MOST_STEPS = 1000
 """A walk's."""
 
 
-def walk_starts(method: Trained, *, brings_pictures: bool = True) -> int | None:
+def walk_starts(method: Trained) -> int | None:
     """Of the walk's schedule, the first so many places: m steps are left, and the noise is above `least_noise`.
 
     None for a method that walks from no re-noising. Where the schedule begins in pure noise (flow models,
     zero-terminal-SNR) its first place is no start: there all candidates are one, and nothing leads back to a picture.
     """
-    if (isinstance(method, SharpeningSFT) and method.walks(brings_pictures=brings_pictures)) or (
+    if (isinstance(method, SharpeningSFT) and method.walks) or (
         isinstance(method, SharpeningRLHF) and method.states == "renoised"
     ):
         return _starts(method.least_noise, method.walk_steps, method.trajectory_length)
     return None
 
 
-def only_in_noise(method: Trained, *, brings_pictures: bool = True) -> str | None:
+def only_in_noise(method: Trained) -> str | None:
     """The remedy where the first place is the only start; None where there are others, or no walks."""
-    if walk_starts(method, brings_pictures=brings_pictures) != 1:
+    if walk_starts(method) != 1:
         return None
     assert isinstance(method, SharpeningRLHF | SharpeningSFT), "the others do not walk"
     steps = next(steps for steps in count(2) if _starts(method.least_noise, steps, method.trajectory_length) > 1)

@@ -13,17 +13,11 @@ from PIL import Image
 
 from service.domain.catalogue import BaseModelEntry
 from service.domain.recipes import Recipe
+from tests.worker.child.conftest import METHOD
 from worker import pipe
 from worker.attempt.process import CHILD, Process, bare_environment
 
 PROMPTS = ["a red dot", "a blue dot"]
-METHOD = {
-    "type": "sharpening-rlhf",
-    "candidates": 2,
-    "rollout_steps": 2,
-    "prompts_per_step": 2,
-    "timesteps_per_pair": 1,
-}
 
 
 @dataclass
