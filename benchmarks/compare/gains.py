@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.compare.judging import from_bits
-from benchmarks.compare.methods import DEFAULT
+from benchmarks.compare.methods import TRAJECTORIES
 from benchmarks.compare.results import Runs, at_best, at_plain, runs_of
 from benchmarks.compare.rows import LOOKED_AT
 from benchmarks.compare.scale import Scale
@@ -55,11 +55,11 @@ class Apart:
 
 
 def against(scale: Scale, rival: str = RIVAL) -> list[Apart]:
-    """The default less a rival, main budget, trained on clip, over the seeds that both have; [] while there is none.
+    """Selection by trajectories less a rival, main budget, trained on clip, over the seeds that both have; [] while there is none.
 
     First the test pictures, at guidance 1 and each at its own best; then the runs' last look, at guidance 1 and 3.
     """
-    own, other = (runs_of(scale, method, "clip", False).done for method in (DEFAULT, rival))
+    own, other = (runs_of(scale, method, "clip", False).done for method in (TRAJECTORIES, rival))
     common = sorted({told["seed"] for told in own} & {told["seed"] for told in other})
     pairs = [[told for told in some if told["seed"] in common] for some in (own, other)]
     if not common:

@@ -30,7 +30,7 @@ from benchmarks.compare.gains import (
     points,
     texts_of,
 )
-from benchmarks.compare.methods import DEFAULT, SHUFFLED
+from benchmarks.compare.methods import DEFAULT, SHUFFLED, TRAJECTORIES
 from benchmarks.compare.races import p2, p3
 from benchmarks.compare.results import Runs, runs_of
 from benchmarks.compare.scale import Scale
@@ -42,7 +42,7 @@ from worker.shapes.splits import prompts
 def goals(scale: Scale) -> list[str]:
     lines = [f"P2 {told}" for told in p2(scale)] + [f"P3 {told}" for told in p3(scale)]
     lines += [f"P4 {told}" for told in p4(scale)] + [f"P13 {p13(scale)}", f"P14 {p14(scale)}"]
-    return [*lines, f"{DEFAULT} − {RIVAL} {trajectories(scale)}"]
+    return [*lines, f"{TRAJECTORIES} − {RIVAL} {trajectories(scale)}"]
 
 
 def p4(scale: Scale) -> list[str]:
@@ -109,10 +109,10 @@ def p14(scale: Scale) -> str:
 
 
 def _guidances(runs: Runs, met: bool) -> str:
-    """What the recipes had: the goal asks for guidance in rollouts or loss as a means to it."""
+    """What the recipes had (a method without a field goes without): the goal asks for guidance in rollouts or loss as a means to it."""
     recipes = [told["recipe"]["method"] for told in runs.done]
     rollouts, losses = (
-        sorted({float(recipe[name]) for recipe in recipes}) for name in ("rollout_guidance", "loss_guidance")
+        sorted({float(recipe.get(name, 1)) for recipe in recipes}) for name in ("rollout_guidance", "loss_guidance")
     )
     words = " and ".join(
         f"{name} at guidance {', '.join(f'{value:g}' for value in values)}"
@@ -124,9 +124,9 @@ def _guidances(runs: Runs, met: bool) -> str:
 def trajectories(scale: Scale) -> str:
     """Said in any case: the comparison owes it, whichever way it goes. Test pictures decide."""
     found = against(scale)
-    own, other = (runs_of(scale, method, "clip", False) for method in (DEFAULT, RIVAL))
+    own, other = (runs_of(scale, method, "clip", False) for method in (TRAJECTORIES, RIVAL))
     if not found:
-        return absent(own, DEFAULT) if not own.done else absent(other, RIVAL)
+        return absent(own, TRAJECTORIES) if not own.done else absent(other, RIVAL)
     tests = found[:2]
     ahead, behind = (
         [one.where for one in tests if one.difference.low > 0],
@@ -139,5 +139,7 @@ def trajectories(scale: Scale) -> str:
         f"{one.where} {points(one.difference)}, seed by seed {' '.join(f'{100 * each:+.1f}' for each in one.seeds)}"
         for one in found
     )
-    failed = "".join(f"; {name} {told}" for name, runs in ((DEFAULT, own), (RIVAL, other)) for told in runs.failures)
+    failed = "".join(
+        f"; {name} {told}" for name, runs in ((TRAJECTORIES, own), (RIVAL, other)) for told in runs.failures
+    )
     return f"{verdict}, paired over {len(found[0].seeds)} of {own.planned} seeds: {words}{failed}"

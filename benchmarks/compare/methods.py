@@ -44,9 +44,11 @@ TRAINED = {
     )
 }
 SEARCHES = ("best-of-8", "best-of-32", "best-of-128", "zero-order", "path-search")
-LONG = ("sharpening-rlhf", "sharpening-rlhf-paper", "ddpo", "diffusion-dpo")
+LONG = ("forward-process", "sharpening-rlhf-paper", "ddpo", "diffusion-dpo")
 """Those that go on to the long budget."""
-DEFAULT, SHUFFLED, MORE = "sharpening-rlhf", "shuffled-reward", "more-pretraining"
+DEFAULT, TRAJECTORIES = "forward-process", "sharpening-rlhf"
+"""The service's default, and the method that judges trajectories: what selection by them is worth is asked of this one."""
+SHUFFLED = "shuffled-reward"
 ORDER = (
     "base", *SEARCHES, "sft", "diffusion-dpo", "ddpo", "online-dpo", "sharpening-sft", "sharpening-rlhf-paper",
     "sharpening-rlhf", "forward-process", SHUFFLED, "more-pretraining", "sft-on-renders",
@@ -59,7 +61,7 @@ def tuned_as(name: str) -> str:
     return DEFAULT if name == SHUFFLED else name
 
 
-ABLATIONS: Mapping[str, Mapping[str, Any]] = {
+TRAJECTORY_ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
     "n=2": {"candidates": 2},
     "n=3": {"candidates": 3},
@@ -81,8 +83,24 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "n=5,m=1": {"candidates": 5, "trajectory_length": 1},
     "n=5,m=5": {"candidates": 5, "trajectory_length": 5},
 }
-"""What each changes in the tuned default (n = 8, m = 2, states of the rollout, argmax, rollouts without guidance).
+"""What each changes in the tuned sharpening-rlhf (n = 8, m = 2, states of the rollout, argmax, rollouts without guidance).
 
 The tuning grid has three more values of beta, at every learning rate."""
-WEAKER = ("states=renoised",)
+DEFAULT_ABLATIONS: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "n=4": {"candidates": 4},
+    "n=16": {"candidates": 16},
+    "old_decay=0": {"old_decay": 0.0},
+    "mix=0.5": {"mix": 0.5},
+    "mix=2": {"mix": 2.0},
+    "timesteps_per_sample=8": {"timesteps_per_sample": 8},
+    "rollout_guidance=2": {"rollout_guidance": 2.0},
+}
+"""What each changes in the tuned forward-process (n = 8, the finished picture judged, old policy's decay .5)."""
+ABLATIONS = {
+    (method, name): change
+    for method, changes in ((TRAJECTORIES, TRAJECTORY_ABLATIONS), (DEFAULT, DEFAULT_ABLATIONS))
+    for name, change in changes.items()
+}
+WEAKER = ((TRAJECTORIES, "states=renoised"),)
 """Tried at the next lower rate too: the paper's states, whose pairs are so much weaker that they may want it."""

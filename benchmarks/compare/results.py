@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare.judging import from_bits
-from benchmarks.compare.methods import DEFAULT, ORDER, SEARCHES, TRAINED
+from benchmarks.compare.methods import ORDER, SEARCHES, TRAINED
 from benchmarks.compare.rows import Row
 from benchmarks.compare.scale import Scale
 from benchmarks.compare.store import read
@@ -171,7 +171,7 @@ def ablations(scale: Scale) -> list[dict[str, Any]]:
     """Every finished run, in the order of the tasks: a change has one or two, a learning rate each (`tables.py` shows the better)."""
     keys = ("rate", "recipe", "training_nfe", "training_fe", "seconds", "score", "exact", "seen", "failed")
     return [
-        {"ablation": told["ablation"], "method": DEFAULT, **{key: told.get(key) for key in keys}}
+        {"ablation": told["ablation"], "method": told["method"], **{key: told.get(key) for key in keys}}
         for name, told in outcomes(scale).items()
         if name.startswith("ablation-")
     ]

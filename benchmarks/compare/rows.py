@@ -13,10 +13,10 @@ from typing import Any
 import safetensors.torch
 
 from benchmarks.compare.judging import evaluated, exact_bits
-from benchmarks.compare.methods import ABLATIONS, DEFAULT, SHUFFLED, TRAINED, tuned_as
+from benchmarks.compare.methods import ABLATIONS, SHUFFLED, TRAINED, tuned_as
 from benchmarks.compare.recipes import Run
 from benchmarks.compare.running import Looks, run_to_end, share, steps_for, worn, write_bytes
-from benchmarks.compare.scale import Scale
+from benchmarks.compare.scale import Ablation, Scale
 from benchmarks.compare.store import read
 from benchmarks.compare.world import GRID, PLAIN, Setting, base
 from service.domain.errors import JobFailure
@@ -103,12 +103,12 @@ def trial(scale: Scale, method: str, hyper: Mapping[str, Any], scratch: Path, sa
     return {"method": method, **short_run(scale, run, scale.trial_pictures, scratch, say)}
 
 
-def ablation(scale: Scale, name: str, tuned: Mapping[str, Any], scratch: Path, say: Say) -> dict[str, Any]:
-    """The tuned default, its learning rate the one given there, with one thing changed."""
-    hyper = {**tuned, **ABLATIONS[name]}
-    run = Run(scratch.name, TRAINED[DEFAULT], "clip", scale.trial, scale.ablation_seed, hyper)
+def ablation(scale: Scale, one: Ablation, tuned: Mapping[str, Any], scratch: Path, say: Say) -> dict[str, Any]:
+    """The tuned method, its learning rate the one given there, with one thing changed."""
+    (method, name), hyper = one, {**tuned, **ABLATIONS[one]}
+    run = Run(scratch.name, TRAINED[method], "clip", scale.trial, scale.ablation_seed, hyper)
     found = short_run(scale, run, scale.ablation_pictures, scratch, say, skip=scale.ablation_skip)
-    return {"ablation": name, "rate": hyper["learning_rate"], **found}
+    return {"method": method, "ablation": name, "rate": hyper["learning_rate"], **found}
 
 
 def short_run(scale: Scale, run: Run, pictures: int, scratch: Path, say: Say, *, skip: int = 0) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.compare.methods import ABLATIONS, WEAKER
+from benchmarks.compare.methods import ABLATIONS, DEFAULT, TRAJECTORIES, WEAKER
 from benchmarks.compare.world import ROOT
 
+Ablation = tuple[str, str]
+"""(method, what is changed in it)."""
 HERE = Path(__file__).parent
 
 
@@ -30,8 +32,8 @@ class Scale:
     """Of a run of the tuning grid, and of an ablation."""
     pace_updates: int = 2
     """Updates of a round when the fe of an update is measured."""
-    ablations: tuple[str, ...] = tuple(ABLATIONS)
-    at_lower_rate: tuple[str, ...] = WEAKER
+    ablations: tuple[Ablation, ...] = tuple(ABLATIONS)
+    at_lower_rate: tuple[Ablation, ...] = WEAKER
     ablation_seed: int = 1
     ablation_skip: int = 200
     ablation_pictures: int = 200
@@ -72,7 +74,8 @@ def quick(folder: Path = ROOT / "build/compare/quick") -> Scale:
     """A smoke run: its figures say nothing."""
     return Scale(
         name="quick", outcomes=folder / "runs", scratch=folder, results=folder, docs=folder / "docs",
-        main=1_500, long=3_000, trial=800, pace_updates=1, ablations=("default", "m=1"), at_lower_rate=(), ablation_skip=16, ablation_pictures=8, seeds=(0,),
+        main=1_500, long=3_000, trial=800, pace_updates=1, ablations=((DEFAULT, "default"), (TRAJECTORIES, "m=1")),
+        at_lower_rate=(), ablation_skip=16, ablation_pictures=8, seeds=(0,),
         rates=(2e-3,), beyond=(), knob_values=1, main_points=(1 / 2,),
         long_points=(1 / 4, 1 / 2), curve_pictures=8, choice_pictures=16, trial_pictures=8, test_pictures=24,
         search_prompts=4, search_choice_prompts=2, pool=32, sweep_pictures=16, sweep_steps=(5, 10),

@@ -2,7 +2,7 @@
 
     python -m benchmarks.compare.states
 
-Candidates as the default draws them (guidance 1, 8 steps), of train prompts, by the base and by the default's first adapter. Each
+Candidates as they are drawn in training (guidance 1, 8 steps), of train prompts, by the base and by sharpening-rlhf's first adapter. Each
 is scored by the CLIP at every state of its rollout, and again from re-noisings at several levels, walked to the end: the first
 preview of a walk is one Tweedie step, its last the ODE solve that the paper writes as c(x_t). A rule is a sum of some of these. It is
 judged by its correlation with the oracle within a prompt, and by how often its best and its worst of 8 are exactly right: pairs are
@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from benchmarks.compare.methods import DEFAULT
+from benchmarks.compare.methods import TRAJECTORIES
 from benchmarks.compare.page import table
 from benchmarks.compare.results import write_lines
 from benchmarks.compare.rewards import reward_named
@@ -47,7 +47,7 @@ SEED, RIDGE = 7_000, 3.0
 def main() -> None:
     family = base()
     found = list(study(family, "base"))
-    adapter = adapter_path(FULL, Row(DEFAULT, "clip", False, 0).name, True)
+    adapter = adapter_path(FULL, Row(TRAJECTORIES, "clip", False, 0).name, True)
     if adapter.exists():
         family.load_adapter("sharpened", adapter.read_bytes())
         family.wear("sharpened")

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.compare.gains import RIVAL, Told, against, bits, gain, interval, points
 from benchmarks.compare.judging import from_bits
-from benchmarks.compare.methods import DEFAULT, ORDER, TRAINED, tuned_as
+from benchmarks.compare.methods import ORDER, TRAINED, TRAJECTORIES, tuned_as
 from benchmarks.compare.results import ablations, at_best, at_plain, planned, runs_of, search_rows, tuning
 from benchmarks.compare.rows import LOOKED_AT
 from benchmarks.compare.scale import Scale
@@ -61,8 +61,8 @@ def _row(told: Told, base: dict[str, Any], where: str, failures: list[str]) -> C
 
 
 def trajectories(scale: Scale) -> Iterator[Cells]:
-    """Whether the states before the last one help: the default against online-dpo, on the same pictures."""
-    yield ["pictures", DEFAULT, RIVAL, "difference (95 %)", "seed by seed"]
+    """Whether the states before the last one help: selection by them against online-dpo, on the same pictures."""
+    yield ["pictures", TRAJECTORIES, RIVAL, "difference (95 %)", "seed by seed"]
     for one in against(scale):
         own, other = one.shares
         seeds = " ".join(f"{100 * each:+.1f}" for each in one.seeds)
@@ -122,12 +122,13 @@ def tuning_fe(scale: Scale, method: str) -> float:
     return sum(one["training_fe"] or 0 for one in tuning(scale) if one["method"] == tuned_as(method))
 
 
-def ablation_rows(scale: Scale) -> Iterator[Cells]:
-    """Each change at the better of its learning rates (`runs`: of how many), against the default at the better of its own."""
+def ablation_rows(scale: Scale, method: str) -> Iterator[Cells]:
+    """Each change of a method at the better of its learning rates (`runs`: of how many), against no change at the better of its own."""
     yield ["changed", "rate", "runs", "fe", "exact at 1", "exact at 3", "gain at 1", "gain at 3"]
     found: dict[str, list[dict[str, Any]]] = {}
     for one in ablations(scale):
-        found.setdefault(one["ablation"], []).append(one)
+        if one["method"] == method:
+            found.setdefault(one["ablation"], []).append(one)
     best = {name: better(some) for name, some in found.items()}
     default = best.get("default")
     for name, some in found.items():

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compare import rows, searching
-from benchmarks.compare.methods import DEFAULT, LONG, MORE, SHUFFLED, TRAINED, TrainedOn, tuned_as
-from benchmarks.compare.scale import Scale
+from benchmarks.compare.methods import DEFAULT, LONG, SHUFFLED, TRAINED, TRAJECTORIES, TrainedOn, tuned_as
+from benchmarks.compare.scale import Ablation, Scale
 from benchmarks.compare.store import read
 from benchmarks.compare.tuning import current, trials, tuned
 from benchmarks.compare.world import GRID, PLAIN, Setting
@@ -48,12 +48,11 @@ def every_task(scale: Scale) -> list[Task]:
     choice, pools, guided = _searches(scale)
     found = [_base(scale), choice, *pools, *_tuning(scale, DEFAULT)]
     found += [_row(scale, DEFAULT, reward, first) for reward in ("clip", "scene")]
-    ablations, at_lower_rate = _ablations(scale)
-    found += ablations
+    found += _ablations(scale, DEFAULT)
     for name in rivals:
         found += [*_tuning(scale, name), _row(scale, name, "clip", first)]
+    found += _ablations(scale, TRAJECTORIES)
     found += [_row(scale, name, "clip", first, long=True) for name in LONG] + guided
-    found += at_lower_rate
     found += [_row(scale, SHUFFLED, "none", first), _row(scale, DEFAULT, "preference", first)]
     found += [_sweep(scale, None), _sweep(scale, rows.Row(DEFAULT, "clip", False, first).name)]
     for name in controls:
@@ -63,7 +62,6 @@ def every_task(scale: Scale) -> list[Task]:
         found += [_row(scale, name, "clip", seed) for name in rivals]
         found += [_row(scale, name, "clip", seed, long=True) for name in LONG]
         found.append(_row(scale, SHUFFLED, "none", seed))
-        found.append(_row(scale, MORE, "none", seed))
     return found
 
 
@@ -137,23 +135,20 @@ def _sweep(scale: Scale, row: str | None) -> Task:
     return Task(name, needs, 0, calls * scale.sweep_pictures, lambda scale, scratch, say: rows.sweep(scale, row, say))
 
 
-def _ablations(scale: Scale) -> tuple[list[Task], list[Task]]:
-    """All at the tuned rate, some at the next lower; before the default is tuned, a guess, so that the plan is whole."""
-    best = tuned(scale, DEFAULT)
-    if best is None:
-        rates = list(scale.rates[-2:])
-    else:
-        place = scale.ladder.index(best["learning_rate"])
-        rates = scale.ladder[max(0, place - 1) : place + 1]
+def _ablations(scale: Scale, method: str) -> list[Task]:
+    """All at the tuned rate, some at the next lower too; before it is tuned, a guess, so that the plan is whole."""
+    best = tuned(scale, method)
+    rate = scale.rates[-1] if best is None else best["learning_rate"]
+    lower = scale.ladder[: scale.ladder.index(rate)][-1:]
 
-    def task(name: str, rate: float) -> Task:
+    def task(one: Ablation, rate: float) -> Task:
         def work(scale: Scale, scratch: Path, say: Say) -> dict[str, Any]:
-            hyper = tuned(scale, DEFAULT)
+            hyper = tuned(scale, method)
             assert hyper is not None, "the runner begins with what a task needs"
-            return rows.ablation(scale, name, {**hyper, "learning_rate": rate}, scratch, say)
+            return rows.ablation(scale, one, {**hyper, "learning_rate": rate}, scratch, say)
 
         looks = 2 * 20 * scale.ablation_pictures
-        return Task(f"ablation-{name}-{rate:g}", tuple(trials(scale, DEFAULT)), scale.trial, looks, work)
+        return Task(f"ablation-{method}-{one[1]}-{rate:g}", tuple(trials(scale, method)), scale.trial, looks, work)
 
-    lower = [task(name, rates[0]) for name in scale.at_lower_rate] if len(rates) == 2 else []
-    return [task(name, rates[-1]) for name in scale.ablations], lower
+    found = [task(one, rate) for one in scale.ablations if one[0] == method]
+    return found + [task(one, less) for less in lower for one in scale.at_lower_rate if one[0] == method]

@@ -57,7 +57,7 @@ def current(scale: Scale, told: Mapping[str, Any]) -> bool:
     best = tuned(scale, tuned_as(told["method"]))
     recipe = told["tried"] if "failed" in told else told["recipe"]
     shown = recipe.get("method", recipe)
-    return best is None or all(shown[name] == value for name, value in best.items())
+    return best is None or all(shown.get(name) == value for name, value in best.items())
 
 
 def _best(scale: Scale, found: dict[str, dict[str, Any]]) -> str | None:

@@ -67,13 +67,14 @@ class Hand:
         }
         keep(self.scale.outcomes, self._name(method, trained_on, long, seed), told)
 
-    def ablation(self, name: str, rate: float, share: float | None) -> None:
+    def ablation(self, method: str, name: str, rate: float, share: float | None) -> None:
         """share None: it failed."""
-        told: dict[str, Any] = {"ablation": name, "rate": rate, "score": share, "failed": "nan_loss: at update 7"}
+        named: dict[str, Any] = {"method": method, "ablation": name, "rate": rate, "score": share}
+        told = {**named, "failed": "nan_loss: at update 7"}
         if share is not None:
             exact, seen = dict.fromkeys(SETTINGS, share), {at: right(share, 100) for at in SETTINGS}
-            told = {"ablation": name, "rate": rate, "score": share, "exact": exact, "seen": seen, "training_fe": 1000}
-        keep(self.scale.outcomes, f"ablation-{name}-{rate:g}", told)
+            told = {**named, "exact": exact, "seen": seen, "training_fe": 1000}
+        keep(self.scale.outcomes, f"ablation-{method}-{name}-{rate:g}", told)
 
     def _name(self, method: str, trained_on: str, long: bool, seed: int) -> str:
         return f"row-{method}-{trained_on}-{'long' if long else 'main'}-{seed}"

@@ -11,7 +11,7 @@ from benchmarks.compare.scale import Scale, quick
 from benchmarks.compare.store import keep
 from tests.benchmarks.compare.hand import PICTURES, Hand
 
-PAPER, DEFAULT = "sharpening-rlhf-paper", "sharpening-rlhf"
+PAPER, DEFAULT, TRAJECTORIES = "sharpening-rlhf-paper", "forward-process", "sharpening-rlhf"
 RISING = [(10_000, 0.36), (20_000, 0.5), (60_000, 0.7)]
 """From a base of .3: half of the gain at 20,000."""
 
@@ -169,20 +169,20 @@ class TestTrajectories:
         [(0.6, 0.4, "beats it,"), (0.5, 0.5, "does not beat it,"), (0.4, 0.6, "is beaten by it,")],
     )
     def test_says_which_way_it_went(self, scale: Scale, hand: Hand, own: float, other: float, word: str) -> None:
-        hand.row(DEFAULT, own)
+        hand.row(TRAJECTORIES, own)
         hand.row("online-dpo", other)
         assert trajectories(scale).startswith(word)
 
     def test_pairs_the_seeds_that_both_have(self, three: Hand) -> None:
         for seed, share in ((0, 0.5), (1, 0.6), (2, 0.9)):
-            three.row(DEFAULT, share, seed=seed)
+            three.row(TRAJECTORIES, share, seed=seed)
         for seed, share in ((0, 0.4), (1, 0.3)):
             three.row("online-dpo", share, seed=seed)
         told = trajectories(three.scale)
         assert "paired over 2 of 3 seeds" in told and "seed by seed +10." in told
 
     def test_is_told_at_both_guidances_and_at_the_best(self, scale: Scale, hand: Hand) -> None:
-        hand.row(DEFAULT, 0.6)
+        hand.row(TRAJECTORIES, 0.6)
         hand.row("online-dpo", 0.4)
         for where in ("test, guidance 1 ", "own best ", "validation, guidance 1 ", "validation, guidance 3 "):
             assert where in trajectories(scale)
@@ -196,6 +196,7 @@ class TestGoals:
         for method, trained_on in (
             (DEFAULT, "clip"),
             (DEFAULT, "scene"),
+            (TRAJECTORIES, "clip"),
             ("online-dpo", "clip"),
             ("shuffled-reward", "none"),
         ):

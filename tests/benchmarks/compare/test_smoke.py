@@ -19,7 +19,7 @@ from benchmarks.compare.store import keep, read
 from benchmarks.compare.tasks import every_task
 from benchmarks.compare.tuning import grid
 
-ROW = Row("sharpening-rlhf", "clip", False, 0).name
+ROW = Row("forward-process", "clip", False, 0).name
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def scale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scale]:
         test_pictures=12, search_prompts=2, search_choice_prompts=1, pool=8,
     )  # fmt: skip
     (folder / "docs").mkdir()
-    wanted = ("base", "search-choice", "pool-plain", *grid(small, "sharpening-rlhf"), ROW)
+    wanted = ("base", "search-choice", "pool-plain", *grid(small, "forward-process"), ROW)
     assert run(small, 1, wanted) == []
     yield small
 
@@ -43,9 +43,9 @@ class TestSmoke:
 
     def test_rows_have_exactly_their_fields(self, scale: Scale) -> None:
         found = rows(scale)
-        assert {row["method"] for row in found} == {"base", "best-of-8", "sharpening-rlhf"}
+        assert {row["method"] for row in found} == {"base", "best-of-8", "forward-process"}
         assert all(tuple(row) == FIELDS for row in found)
-        trained = next(row for row in found if row["method"] == "sharpening-rlhf")
+        trained = next(row for row in found if row["method"] == "forward-process")
         assert trained["training_fe"] > trained["training_nfe"] > 0
         assert trained["curve"][-1]["training_fe"] == trained["training_fe"]
         assert {row["inference_nfe"] for row in found} == {20, 160}
@@ -62,7 +62,7 @@ class TestSmoke:
         page.write_page(scale)
         text = path.read_text()
         assert text.startswith("# Mine\n") and text.endswith("mine too\n") and "old" not in text
-        assert "| sharpening-rlhf | clip |" in text and "best-of-8" in text and "P14 " in text
+        assert "| forward-process | clip |" in text and "best-of-8" in text and "P14 " in text
 
     def test_whatever_is_told_is_told_with_its_failures(self, scale: Scale) -> None:
         tell(scale)
@@ -137,7 +137,7 @@ class TestSmoke:
 
     def test_a_trained_row_waits_for_its_whole_grid(self, scale: Scale) -> None:
         task = next(task for task in every_task(scale) if task.name == ROW)
-        assert set(task.needs) == set(grid(scale, "sharpening-rlhf")) and "sharpening-rlhf" in TRAINED
+        assert set(task.needs) == set(grid(scale, "forward-process")) and "forward-process" in TRAINED
 
     def test_a_smoke_run_begins_at_nothing(self, tmp_path: Path) -> None:
         small = quick(tmp_path)

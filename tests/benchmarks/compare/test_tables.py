@@ -11,15 +11,16 @@ from benchmarks.compare.store import keep
 from benchmarks.compare.tables import Cells, ablation_rows, break_even, trained, trajectories, tuning_rows
 from tests.benchmarks.compare.hand import PICTURES, Hand
 
-DEFAULT = "sharpening-rlhf"
+DEFAULT, TRAJECTORIES = "forward-process", "sharpening-rlhf"
 
 
 @pytest.fixture
 def scale(tmp_path: Path) -> Scale:
     """Three seeds, two rates, one of them beyond the grid."""
     return replace(
-        quick(tmp_path), seeds=(0, 1, 2), curve_pictures=PICTURES, rates=(2e-3, 6e-3), ablations=("default", "n=2", "m=1"),
-        at_lower_rate=("default", "n=2"), ablation_skip=100,
+        quick(tmp_path), seeds=(0, 1, 2), curve_pictures=PICTURES, rates=(2e-3, 6e-3),
+        ablations=tuple((TRAJECTORIES, name) for name in ("default", "n=2", "m=1")),
+        at_lower_rate=((TRAJECTORIES, "default"), (TRAJECTORIES, "n=2")), ablation_skip=100,
     )  # fmt: skip
 
 
@@ -27,9 +28,10 @@ def scale(tmp_path: Path) -> Scale:
 def hand(scale: Scale) -> Hand:
     found = Hand(scale)
     found.base(0.3)
-    for rate, score in ((2e-3, 0.4), (6e-3, 0.5)):
-        told = {"method": DEFAULT, "score": score, "training_fe": 500, "tried": {"learning_rate": rate}}
-        keep(scale.outcomes, f"tune-{DEFAULT}-{rate:g}-auto", told)
+    for method, value in ((TRAJECTORIES, "auto"), (DEFAULT, "0.9")):
+        for rate, score in ((2e-3, 0.4), (6e-3, 0.5)):
+            told = {"method": method, "score": score, "training_fe": 500, "tried": {"learning_rate": rate}}
+            keep(scale.outcomes, f"tune-{method}-{rate:g}-{value}", told)
     return found
 
 
@@ -52,7 +54,7 @@ class TestTrained:
         assert found["seeds"] == "seed 0: failed (nan_loss)" and found["exact (95 %)"] == ""
 
     def test_a_row_of_values_that_are_no_longer_the_tuned_ones_is_not_shown(self, scale: Scale, hand: Hand) -> None:
-        values = {"learning_rate": 2e-3, "beta": "auto"}
+        values = {"learning_rate": 2e-3, "old_decay": 0.9}
         hand.row(DEFAULT, 0.5, recipe=values)
         assert [cells[0] for cells in trained(scale, "best")] == ["method", "base"]
         hand.row(DEFAULT, 0.5, recipe={**values, "learning_rate": 6e-3})
@@ -70,7 +72,7 @@ class TestRows:
 class TestTrajectories:
     def test_has_both_guidances_and_the_best(self, scale: Scale, hand: Hand) -> None:
         values = {"learning_rate": 6e-3, "beta": "auto"}
-        hand.row(DEFAULT, 0.6, recipe=values)
+        hand.row(TRAJECTORIES, 0.6, recipe=values)
         assert len(list(trajectories(scale))) == 1
         hand.row("online-dpo", 0.4)
         assert [cells[0] for cells in trajectories(scale)][1:] == [
@@ -81,7 +83,7 @@ class TestTrajectories:
 class TestBreakEven:
     def test_is_told_without_and_with_the_tuning(self, scale: Scale, hand: Hand) -> None:
         """1,000 fe, and 1,000 of two tuning runs, against 160 calls a picture in place of 20."""
-        hand.row(DEFAULT, 0.6, recipe={"learning_rate": 6e-3, "beta": "auto"})
+        hand.row(DEFAULT, 0.6, recipe={"learning_rate": 6e-3, "old_decay": 0.9})
         keep(scale.outcomes, "pool-plain", {"setting": [1, 20], "best_of": {"8": {"exact": 0.7, "nfe": 160}}})
         found = line(list(break_even(scale)), DEFAULT)
         assert found["training is cheaper after"] == f"{1000 / 140:.0f} pictures"
@@ -90,28 +92,28 @@ class TestBreakEven:
 
 class TestAblations:
     def test_both_rates_are_kept_and_the_better_is_shown(self, scale: Scale, hand: Hand) -> None:
-        hand.ablation("default", 6e-3, 0.5)
-        hand.ablation("default", 2e-3, 0.4)
-        hand.ablation("n=2", 6e-3, 0.2)
-        hand.ablation("n=2", 2e-3, 0.45)
+        hand.ablation(TRAJECTORIES, "default", 6e-3, 0.5)
+        hand.ablation(TRAJECTORIES, "default", 2e-3, 0.4)
+        hand.ablation(TRAJECTORIES, "n=2", 6e-3, 0.2)
+        hand.ablation(TRAJECTORIES, "n=2", 2e-3, 0.45)
         assert [(one["ablation"], one["rate"]) for one in ablations(scale)] == [
             ("default", 6e-3), ("n=2", 6e-3), ("default", 2e-3), ("n=2", 2e-3),
         ]  # fmt: skip
-        lines = list(ablation_rows(scale))
+        lines = list(ablation_rows(scale, TRAJECTORIES))
         assert line(lines, "default")["rate"] == "0.006" and line(lines, "default")["gain at 1"] == ""
         shown = line(lines, "n=2")
         assert (shown["rate"], shown["runs"], shown["exact at 1"]) == ("0.002", "2", "0.450")
         assert shown["gain at 1"].startswith("-5.0 (")  # against the default's better rate, not against its own
 
     def test_m_1_says_whose_computation_it_is(self, scale: Scale, hand: Hand) -> None:
-        hand.ablation("m=1", 6e-3, 0.5)
-        assert "the same computation as online-dpo" in line(list(ablation_rows(scale)), "m=1")["changed"]
+        hand.ablation(TRAJECTORIES, "m=1", 6e-3, 0.5)
+        assert "the same computation as online-dpo" in line(list(ablation_rows(scale, TRAJECTORIES)), "m=1")["changed"]
 
     def test_a_failed_rate_is_told_and_the_other_shown(self, scale: Scale, hand: Hand) -> None:
-        hand.ablation("n=2", 6e-3, None)
-        assert line(list(ablation_rows(scale)), "n=2")["runs"] == "1; 0.006 failed (nan_loss)"
-        hand.ablation("n=2", 2e-3, 0.3)
-        found = line(list(ablation_rows(scale)), "n=2")
+        hand.ablation(TRAJECTORIES, "n=2", 6e-3, None)
+        assert line(list(ablation_rows(scale, TRAJECTORIES)), "n=2")["runs"] == "1; 0.006 failed (nan_loss)"
+        hand.ablation(TRAJECTORIES, "n=2", 2e-3, 0.3)
+        found = line(list(ablation_rows(scale, TRAJECTORIES)), "n=2")
         assert (found["rate"], found["runs"], found["gain at 1"]) == ("0.002", "2; 0.006 failed (nan_loss)", "")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.compare.methods import ABLATIONS, LONG, ORDER, SEARCHES, TRAINED
+from benchmarks.compare.methods import ABLATIONS, DEFAULT, LONG, ORDER, SEARCHES, SHUFFLED, TRAINED, TRAJECTORIES
 from benchmarks.compare.recipes import Run
 from benchmarks.compare.rows import Row
 from benchmarks.compare.scale import FULL, quick
@@ -36,15 +36,21 @@ class TestEveryTask:
         for method in LONG:
             assert {Row(method, "clip", True, seed).name for seed in (0, 1, 2)} <= set(NAMES)
 
-    def test_controls_and_default_have_three_seeds(self) -> None:
-        for row in (Row("more-pretraining", "none", False, 1), Row("shuffled-reward", "none", False, 2)):
-            assert row.name in NAMES
+    def test_the_default_has_three_seeds_in_everything_that_a_goal_asks_of_it(self) -> None:
+        asked = (
+            (DEFAULT, "clip", False),
+            (DEFAULT, "clip", True),
+            (DEFAULT, "scene", False),
+            (SHUFFLED, "none", False),
+        )
+        assert {Row(*one, seed).name for one in asked for seed in (0, 1, 2)} <= set(NAMES)
 
     def test_the_most_telling_come_first(self) -> None:
-        default = NAMES.index(Row("sharpening-rlhf", "clip", False, 0).name)
+        default = NAMES.index(Row(DEFAULT, "clip", False, 0).name)
         rival = NAMES.index(Row("ddpo", "clip", False, 0).name)
-        second_seed = NAMES.index(Row("sharpening-rlhf", "clip", False, 1).name)
-        assert NAMES.index("base") < default < NAMES.index("ablation-default-0.006") < rival < second_seed
+        second_seed = NAMES.index(Row(DEFAULT, "clip", False, 1).name)
+        ablation = NAMES.index(f"ablation-{DEFAULT}-default-0.006")
+        assert NAMES.index("base") < default < ablation < rival < second_seed
 
     def test_is_planned_for_fifteen_core_hours(self, tmp_path: Path) -> None:
         """As planned before anything was found: a grid that ends too early costs a run or two more."""
@@ -71,15 +77,15 @@ class TestRecipes:
         compared = {one.type for one in TRAINED.values()}
         assert {one.model_fields["type"].annotation.__args__[0] for one in METHODS} <= compared
 
-    @pytest.mark.parametrize("name", ABLATIONS)
-    def test_every_ablation_is_a_recipe(self, name: str) -> None:
-        change, default = ABLATIONS[name], TRAINED["sharpening-rlhf"]
-        recipe = Run("run", default, "clip", 1000, 0, {"learning_rate": 2e-3, "beta": "auto", **change}).recipe(3)
+    @pytest.mark.parametrize(("method", "name"), ABLATIONS)
+    def test_every_ablation_is_a_recipe(self, method: str, name: str) -> None:
+        change = ABLATIONS[method, name]
+        recipe = Run("run", TRAINED[method], "clip", 1000, 0, {"learning_rate": 2e-3, **change}).recipe(3)
         assert {field: getattr(recipe.method, field) for field in change} == change
 
     def test_one_state_is_what_online_dpo_computes(self) -> None:
         """So the ablation m=1 is the score of the final picture, and needs no run of its own."""
-        alone = Run("run", TRAINED["sharpening-rlhf"], "clip", 1000, 0, ABLATIONS["m=1"]).recipe(3)
+        alone = Run("run", TRAINED[TRAJECTORIES], "clip", 1000, 0, ABLATIONS[TRAJECTORIES, "m=1"]).recipe(3)
         rival = Run("run", TRAINED["online-dpo"], "clip", 1000, 0).recipe(3)
         steps = [method_of(one, (8, 8, 8)) for one in (alone, rival)]
         assert steps[0].func is steps[1].func and steps[0].args == steps[1].args
