@@ -42,7 +42,7 @@ def recipe(arguments: argparse.Namespace) -> Recipe:
             "prompts_sha256": "",
             "prompt_count": len(prompts("train")),
             "reward": {"type": "clip", "model": "shapes-clip"},
-            "method": {"type": "sharpening-rlhf", **changes},
+            "method": {"type": "sharpening-rlhf", "learning_rate": 1e-3, **changes},
             "lora": {"rank": arguments.rank},
             "steps": arguments.steps,
             "seed": arguments.seed,

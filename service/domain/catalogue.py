@@ -45,6 +45,12 @@ class BaseModelEntry(_Entry):
     guidance_scale: float = Field(
         default=5.0, ge=1.0, le=50.0, description="Default guidance of the inference endpoint."
     )
+    learning_rate: float = Field(
+        default=1e-4,
+        gt=0,
+        le=0.1,
+        description="Peak learning rate of a job that names none: it goes with a base and its size.",
+    )
     memory_gib: float | None = Field(
         default=None,
         gt=0,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from service.domain.catalogue import BaseModelEntry, RewardModelEntry
-from service.domain.methods import Method, SharpeningRLHF, SharpeningSFT
+from service.domain.methods import ForwardProcess, Method, SharpeningSFT
 from service.domain.rewards import Reward
 
 MAX_PROMPT_LENGTH = 2_000
@@ -19,7 +19,7 @@ CERTIFICATE_PRIORITY = -5
 SHOWN_PROMPTS = 32
 """Of each list of prompts, where a job is read, listed or watched: a whole list may have megabytes."""
 
-RECIPE_FORMAT = 3
+RECIPE_FORMAT = 4
 """Of stored recipes. One more with every field or choice that is added: a worker of the version before could not read it,
 and passes such a job over (`offers.py`), so that a fleet may be brought up to date one process after the other."""
 
@@ -142,7 +142,7 @@ class JobRequest(BaseModel):
     )
     reward: Reward = Field(description="What is searched for.")
     method: Method = Field(
-        default_factory=lambda: SharpeningRLHF(type="sharpening-rlhf"), description="How it is trained on."
+        default_factory=lambda: ForwardProcess(type="forward-process"), description="How it is trained on."
     )
     lora: Lora = Field(default_factory=Lora, description="The adapter's layout.")
     steps: int = Field(default=60, ge=1, le=100_000, description="Optimiser steps.")

@@ -40,6 +40,8 @@ def resolve(request: JobRequest, catalogue: Catalogue, shelf: Shelf) -> Recipe:
     if isinstance(method, SharpeningSFT):
         method = method.settled(brings_pictures=pictures is not None)
         faults += _beyond_the_rollout(method)
+    if base is not None:
+        method = method.at(base.learning_rate)
     start = start_of(request, base, shelf, faults)
     lora = _lora(request, base, start, faults)
     faults += _without_preview_decoder(request, base) + _too_noisy(request, base) + _in_pure_noise(method, base)

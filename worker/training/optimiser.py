@@ -16,7 +16,7 @@ def learning_rate(method: Trained, step: int, steps: int) -> float:
     """Of update number `step` (from 0) of `steps`: warm-up, then constant or falling to 0 after the last."""
     warm = min(1.0, (step + 1) / (method.warmup_steps + 1))
     falling = 1.0 - step / steps if method.schedule == "linear" else 1.0
-    return method.learning_rate * warm * falling
+    return method.rate * warm * falling
 
 
 class Optimiser:
@@ -27,7 +27,7 @@ class Optimiser:
         self.values = tuple(parameters.values())
         self.average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
         self.best: dict[str, Tensor] = {}
-        self._adam = torch.optim.AdamW(self.values, lr=method.learning_rate, weight_decay=method.weight_decay)
+        self._adam = torch.optim.AdamW(self.values, lr=method.rate, weight_decay=method.weight_decay)
 
     @torch.no_grad()
     def apply(self, gradient: Sequence[Tensor], step: int) -> float:

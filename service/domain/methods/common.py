@@ -22,7 +22,12 @@ class Trained(BaseModel):
         "If memory runs out, send gradient_checkpointing: true or lower it; where a pair does not fit into it (1; with "
         "path-weights below candidates, with paper below 6) its loss costs one more forward.",
     )
-    learning_rate: float = Field(default=1e-3, gt=0, le=1e-1, description="Peak learning rate (AdamW).")
+    learning_rate: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e-1,
+        description="Peak learning rate (AdamW); null: the base model's own, in the catalogue.",
+    )
     schedule: Literal["linear", "constant"] = Field(default="linear", description="linear falls to 0 at the last step.")
     warmup_steps: int = Field(default=0, ge=0, le=10_000, description="Steps of linear warm-up.")
     max_grad_norm: float = Field(default=1.0, gt=0, le=1e6, description="Gradients are clipped to this norm.")
@@ -36,6 +41,16 @@ class Trained(BaseModel):
         if self.micro_batch != "auto" and not 1 <= self.micro_batch <= 4096:
             raise ValueError('micro_batch must be "auto" or a number from 1 to 4096')
         return self
+
+    @property
+    def rate(self) -> float:
+        """The peak learning rate of a method in a recipe, which is settled."""
+        assert self.learning_rate is not None, "settled when the job is posted"
+        return self.learning_rate
+
+    def at(self, rate: float) -> Self:
+        """With this learning rate where the request left it open."""
+        return self if self.learning_rate is not None else self.model_copy(update={"learning_rate": rate})
 
 
 class Drawn(Trained):

@@ -29,7 +29,6 @@ class SFT(Noised):
     anchor: float = Field(
         default=0.1, ge=0, le=1e4, description="Weight of the squared distance to the base model's own prediction."
     )
-    learning_rate: float = Field(default=3e-4, gt=0, le=1e-1, description="Peak learning rate (AdamW).")
 
 
 class DDPO(Drawn):
@@ -55,7 +54,6 @@ class DDPO(Drawn):
     steps_per_batch: int = Field(
         default=2, ge=1, le=16, description="Optimiser steps on one batch of rollouts, each on its share of them."
     )
-    learning_rate: float = Field(default=3e-4, gt=0, le=1e-1, description="Peak learning rate (AdamW).")
 
 
 class ForwardProcess(Noised):
@@ -70,5 +68,4 @@ class ForwardProcess(Noised):
         le=100,
         description="β of the paper: how far the positive and negative policies lie from the old.",
     )
-    old_decay: float = Field(default=0.9, ge=0, lt=1, description="Decay of the old policy; 0: fully on-policy.")
-    learning_rate: float = Field(default=3e-4, gt=0, le=1e-1, description="Peak learning rate (AdamW).")
+    old_decay: float = Field(default=0.5, ge=0, lt=1, description="Decay of the old policy; 0: fully on-policy.")

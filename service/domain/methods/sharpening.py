@@ -109,7 +109,6 @@ class SharpeningSFT(Noised):
     anchor: float = Field(
         default=0.1, ge=0, le=1e4, description="Weight of the squared distance to the base model's own prediction."
     )
-    learning_rate: float = Field(default=3e-4, gt=0, le=1e-1, description="Peak learning rate (AdamW).")
 
     @model_validator(mode="after")
     def _states_fit(self) -> Self:

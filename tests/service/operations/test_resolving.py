@@ -3,6 +3,7 @@
 from typing import Any, ClassVar, cast
 
 import pytest
+from pydantic import BaseModel
 
 from service.domain.catalogue import Catalogue
 from service.domain.errors import InvalidRequest
@@ -15,8 +16,8 @@ EMPTY = cast("Shelf", None)
 """Nothing beside the catalogue is named here, so nothing is asked of it."""
 
 
-SERVED = {"num_inference_steps": 33, "guidance_scale": 4.5}
-"""What the catalogue says for inference."""
+SERVED = {"num_inference_steps": 33, "guidance_scale": 4.5, "learning_rate": 7e-4}
+"""What the catalogue says of pictures and of training."""
 
 
 def resolved(family: str, *, preview_decoder: str = "", **changes: Any) -> Recipe:
@@ -62,6 +63,20 @@ class TestPicturesDrawnInTraining:
         assert (recipe.samples.num_inference_steps, recipe.samples.guidance) == (4, 1.0)
         assert recipe.validation is not None
         assert (recipe.validation.num_inference_steps, recipe.validation.guidance) == (33, 2.0)
+
+
+class TestLearningRate:
+    """It goes with a base and its size, so a job that names none has its base's, whatever the method."""
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_is_the_base_model_s_where_the_request_names_none(self, method: type[BaseModel]) -> None:
+        (name,) = method.model_fields["type"].annotation.__args__  # type: ignore[union-attr]
+        recipe = resolved("sd", method={"type": name})
+        assert recipe.method.rate == recipe.base.learning_rate == SERVED["learning_rate"]
+        assert resolved("sd", method={"type": name, "learning_rate": 2e-3}).method.rate == 2e-3
+
+    def test_is_settled_of_the_default_method_too(self) -> None:
+        assert resolved("sd").method.rate == SERVED["learning_rate"]
 
 
 class TestTheGuard:

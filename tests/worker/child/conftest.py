@@ -19,6 +19,7 @@ METHOD = {
     "rollout_steps": 2,
     "prompts_per_step": 2,
     "timesteps_per_pair": 1,
+    "learning_rate": 1e-3,
 }
 
 

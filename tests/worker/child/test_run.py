@@ -76,6 +76,7 @@ SFT = {
     "prompts_per_step": 3,
     "trajectory_length": 1,
     "walk_steps": 8,
+    "learning_rate": 3e-4,
 }
 
 ROLLED_OUT = 3 * 2 * 3

@@ -17,14 +17,14 @@ from worker.training.loop import train
 
 PROMPTS = ("a red dot", "blue", "no", "yes", "a cat")
 
-DRAWN = {"candidates": 3, "rollout_steps": 3, "rollout_guidance": 2.0, "prompts_per_step": 2}
-PAIRED = {**DRAWN, "timesteps_per_pair": 2}
+DRAWN = {"candidates": 3, "rollout_steps": 3, "rollout_guidance": 2.0, "prompts_per_step": 2, "learning_rate": 3e-4}
+PAIRED = {**DRAWN, "timesteps_per_pair": 2, "learning_rate": 1e-3}
 WALKED = {"walk_steps": 8, "trajectory_length": 2, "least_noise": 0.5}
 METHODS: dict[str, dict[str, Any]] = {
     "sharpening-rlhf": {"type": "sharpening-rlhf", **PAIRED},
     "renoised": {"type": "sharpening-rlhf", "states": "renoised", **PAIRED, **WALKED},
     "path-weights": {"type": "sharpening-rlhf", "selection": "path-weights", **PAIRED},
-    "paper": {"type": "sharpening-rlhf", "paper": True, "prompts_per_step": 1},
+    "paper": {"type": "sharpening-rlhf", "paper": True, "prompts_per_step": 1, "learning_rate": 1e-3},
     "online-dpo": {"type": "online-dpo", **PAIRED},
     "diffusion-dpo": {"type": "diffusion-dpo", **PAIRED},
     "sharpening-sft": {"type": "sharpening-sft", "states": "renoised", **DRAWN, **WALKED},
