@@ -32,7 +32,7 @@ def recipe_of(name: str, targets: list[str], method: dict[str, Any], updates: in
     return Recipe.model_validate(
         {
             "base_model": name, "base": entry(name).model_dump(), "prompts": PROMPTS, "prompts_sha256": "",
-            "prompt_count": len(PROMPTS), "reward": {"type": "jpeg-compressibility"}, 
+            "prompt_count": len(PROMPTS), "reward": {"type": "jpeg-compressibility"},
             "method": {"learning_rate": entry(name).learning_rate, **method},
             "lora": {"targets": targets}, "steps": updates, "samples": {"every": 0}, "checkpoint_every": 100_000,
         }
@@ -55,8 +55,7 @@ def measure(
     taken = [step.seconds for step in steps[1:] or steps]
     last, before = steps[-1], steps[-2] if len(steps) > 1 else None
     row = {
-        "name": f"an update of {recipe.method.type}", "base": name, 
-            "method": {"learning_rate": entry(name).learning_rate, **method}, "updates": len(taken), "warmed": len(steps) > 1,
+        "name": f"an update of {recipe.method.type}", "base": name, "method": method, "updates": len(taken), "warmed": len(steps) > 1,
         "seconds": round(median(taken), 3), "first_loss": round(steps[0].loss, 4),
         **{
             count: getattr(last, count) - (getattr(before, count) if before else 0)
