@@ -41,10 +41,10 @@ def resolve(request: JobRequest, catalogue: Catalogue, shelf: Shelf) -> Recipe:
         method = method.settled(brings_pictures=pictures is not None)
         faults += _beyond_the_rollout(method)
     if base is not None:
-        method = method.at(base.learning_rate)
+        method = method.at(base)
     start = start_of(request, base, shelf, faults)
     lora = _lora(request, base, start, faults)
-    faults += _without_preview_decoder(request, base) + _too_noisy(request, base) + _in_pure_noise(method, base)
+    faults += _without_preview_decoder(request, base) + _too_noisy(method, base) + _in_pure_noise(method, base)
     if faults or base is None:
         code, first = faults[0]
         raise InvalidRequest(first.message, errors=tuple(error for _, error in faults[:MAX_ERRORS]), code=code)
@@ -115,12 +115,11 @@ def _without_preview_decoder(request: JobRequest, base: BaseModelEntry | None) -
     return [("no_preview_decoder", FieldError("method.preview", reason, remedy))]
 
 
-def _too_noisy(request: JobRequest, base: BaseModelEntry | None) -> Faults:
+def _too_noisy(method: Method, base: BaseModelEntry | None) -> Faults:
     """DDIM's next state has a variance of its own; η above 1 asks for more noise than that."""
-    method = request.method
-    if base is None or base.family not in DIFFUSIONS or not isinstance(method, DDPO) or method.noise_level <= 1:
+    if base is None or base.family not in DIFFUSIONS or not isinstance(method, DDPO) or method.noise <= 1:
         return []
-    reason = f"{method.noise_level:g} is more noise than a step of {base.name} ({base.family}, walked by DDIM) holds"
+    reason = f"{method.noise:g} is more noise than a step of {base.name} ({base.family}, walked by DDIM) holds"
     return [("noise_level", FieldError("method.noise_level", reason, "send at most 1, DDPM's own noise"))]
 
 

@@ -65,7 +65,7 @@ def method_of(  # noqa: PLR0911 — a dispatch
         case SFT():
             return partial(plain_sft_step, settings, method.anchor, method.keep == "all")
         case DDPO():
-            return partial(ddpo_step, settings, method.noise_level, method.clip_range, method.steps_per_batch)
+            return partial(ddpo_step, settings, method.noise, method.clip_range, method.steps_per_batch)
         case ForwardProcess():
             return partial(forward_step, settings, method.mix, method.old_decay)
         case _:

@@ -4,6 +4,8 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from service.domain.catalogue import BaseModelEntry
+
 
 class Trained(BaseModel):
     """The optimiser's part of every method."""
@@ -48,9 +50,9 @@ class Trained(BaseModel):
         assert self.learning_rate is not None, "settled when the job is posted"
         return self.learning_rate
 
-    def at(self, rate: float) -> Self:
-        """With this learning rate where the request left it open."""
-        return self if self.learning_rate is not None else self.model_copy(update={"learning_rate": rate})
+    def at(self, base: BaseModelEntry) -> Self:
+        """With what goes with the base model where the request left it open."""
+        return self if self.learning_rate is not None else self.model_copy(update={"learning_rate": base.learning_rate})
 
 
 class Drawn(Trained):

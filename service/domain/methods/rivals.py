@@ -1,10 +1,14 @@
 """The methods that sharpening is compared with; each may be picked for a job as well."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
+from service.domain.catalogue import DIFFUSIONS, BaseModelEntry
 from service.domain.methods.common import Drawn, Noised, Paired
+
+FLOW_NOISE = 0.7
+"""a of Flow-GRPO's published configurations (docs/recipes.md)."""
 
 
 class OnlineDPO(Paired):
@@ -44,16 +48,27 @@ class DDPO(Drawn):
         le=256,
         description="Prompts of one batch of rollouts; with 8 candidates in 2 steps, each step learns from 64 pictures.",
     )
-    noise_level: float = Field(
-        default=1.0,
+    noise_level: float | None = Field(
+        default=None,
         gt=0,
         le=2,
-        description="Of the stochastic sampler: DDIM's η (sd, sdxl; at most 1), or a of Flow-GRPO (sd3, flux).",
+        description="Of the stochastic sampler: DDIM's η (sd, sdxl; at most 1, and 1 if null), or a of Flow-GRPO (sd3, flux; 0.7 if null).",
     )
     clip_range: float = Field(default=1e-3, gt=0, le=1, description="PPO's ε: ratios are clipped to 1 ± this.")
     steps_per_batch: int = Field(
         default=2, ge=1, le=16, description="Optimiser steps on one batch of rollouts, each on its share of them."
     )
+
+    @property
+    def noise(self) -> float:
+        """The noise level of a method in a recipe, which is settled."""
+        assert self.noise_level is not None, "settled when the job is posted"
+        return self.noise_level
+
+    def at(self, base: BaseModelEntry) -> Self:
+        method = super().at(base)
+        level = 1.0 if base.family in DIFFUSIONS else FLOW_NOISE
+        return method if method.noise_level is not None else method.model_copy(update={"noise_level": level})
 
 
 class ForwardProcess(Noised):

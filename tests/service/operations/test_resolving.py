@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from service.domain.catalogue import Catalogue
 from service.domain.errors import InvalidRequest
-from service.domain.methods import METHODS
+from service.domain.methods import DDPO, METHODS
 from service.domain.recipes import JobRequest, Recipe
 from service.operations.resolving import resolve
 from service.operations.shelf import Shelf
@@ -74,6 +74,12 @@ class TestLearningRate:
         recipe = resolved("sd", method={"type": name})
         assert recipe.method.rate == recipe.base.learning_rate == SERVED["learning_rate"]
         assert resolved("sd", method={"type": name, "learning_rate": 2e-3}).method.rate == 2e-3
+
+    @pytest.mark.parametrize(("family", "level"), [("sd", 1.0), ("sdxl", 1.0), ("sd3", 0.7), ("flux", 0.7)])
+    def test_and_so_does_the_noise_of_stochastic_rollouts(self, family: str, level: float) -> None:
+        for method in ({"type": "ddpo"}, {"type": "ddpo", "learning_rate": 1e-3}):
+            found = resolved(family, method=method).method
+            assert isinstance(found, DDPO) and found.noise == level
 
     def test_is_settled_of_the_default_method_too(self) -> None:
         assert resolved("sd").method.rate == SERVED["learning_rate"]

@@ -38,7 +38,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "noisings": {"type": "sharpening-sft", "selection_among": "noisings", **DRAWN, **WALKED},
     "sft": {"type": "sft", **DRAWN, "timesteps_per_sample": 2},
     "sft-on-all": {"type": "sft", "keep": "all", **DRAWN, "timesteps_per_sample": 2},
-    "ddpo": {"type": "ddpo", **DRAWN, "steps_per_batch": 2},
+    "ddpo": {"type": "ddpo", **DRAWN, "steps_per_batch": 2, "noise_level": 1.0},
     "forward-process": {"type": "forward-process", **DRAWN, "timesteps_per_sample": 2},
 }
 """Every method of the union, and what changes its course, in a few pictures of a few steps."""
