@@ -3,7 +3,7 @@
     python -m benchmarks.compare [--quick] [--processes 1] [--only BEGINNING …]   # run what is not done yet; stop and start at will
     python -m benchmarks.compare plan        # every task with its state and estimate
     python -m benchmarks.compare table       # results.json, tuning.json, ablations.json, docs/comparison.md, plots, docs/failures.md
-    python -m benchmarks.compare goals       # P2, P3, P4, P13, P14, default − online-dpo: met, missed by how much, or void
+    python -m benchmarks.compare goals       # P2, P3, P4, P13, P14, sharpening-rlhf − online-dpo: met, missed by how much, or void
     python -m benchmarks.compare failures    # docs/failures.md alone: what got worse, what the reward is blind to
     python -m benchmarks.compare recompute ROW [--retrain]   # are the row's figures met?
 

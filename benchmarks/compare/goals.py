@@ -109,16 +109,18 @@ def p14(scale: Scale) -> str:
 
 
 def _guidances(runs: Runs, met: bool) -> str:
-    """What the recipes had (a method without a field goes without): the goal asks for guidance in rollouts or loss as a means to it."""
+    """What the recipes had (a method without a field has no such choice): the goal asks for guidance in rollouts or loss as a means to it."""
     recipes = [told["recipe"]["method"] for told in runs.done]
     rollouts, losses = (
-        sorted({float(recipe.get(name, 1)) for recipe in recipes}) for name in ("rollout_guidance", "loss_guidance")
+        sorted({float(recipe[name]) for recipe in recipes if name in recipe})
+        for name in ("rollout_guidance", "loss_guidance")
     )
     words = " and ".join(
         f"{name} at guidance {', '.join(f'{value:g}' for value in values)}"
         for name, values in (("rollouts", rollouts), ("losses", losses))
+        if values
     )
-    return f"{words}{': met without either' if met and rollouts == losses == [1.0] else ''}"
+    return f"{words}{': met without it' if met and {*rollouts, *losses} <= {1.0} else ''}"
 
 
 def trajectories(scale: Scale) -> str:

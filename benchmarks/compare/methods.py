@@ -36,7 +36,7 @@ TRAINED = {
         Method("ddpo", "ddpo", "clip_range", (1e-3, 1e-4, 1e-2), {"noise_level": 1.0}),
         Method("diffusion-dpo", "diffusion-dpo", "beta", BETAS),
         Method("online-dpo", "online-dpo", "beta", BETAS),
-        Method("forward-process", "forward-process", "old_decay", (0.9, 0.5, 0.97)),
+        Method("forward-process", "forward-process", "old_decay", (0.5, 0.9, 0.97)),
         Method("sharpening-sft", "sharpening-sft", "anchor", (0.1, 0.01, 1.0), {"states": "rollout"}),
         Method("sft", "sft", "anchor", (0.1, 0.01, 1.0)),
         Method("more-pretraining", None, "pictures_per_step", (32, 16, 64), {"renders": "web"}),

@@ -64,7 +64,9 @@ def bytes_of(scale: Scale, name: str, told: dict[str, Any]) -> bytes:
 
 def again(scale: Scale, name: str, told: dict[str, Any]) -> bool:
     """The task anew, in a folder of its own: what it makes must not take the place of what it is compared with."""
-    task = next(task for task in every_task(scale) if task.name == name)
+    task = next((task for task in every_task(scale) if task.name == name), None)
+    if task is None:
+        raise SystemExit(f"{name} is no task of this checkout's comparison: its outcome was made by an earlier one")
     with tempfile.TemporaryDirectory() as folder:
         elsewhere = replace(scale, results=Path(folder), scratch=Path(folder))
         found = task.work(elsewhere, elsewhere.scratch / "work" / name, print)

@@ -37,7 +37,7 @@ class Scale:
     ablation_seed: int = 1
     ablation_skip: int = 200
     ablation_pictures: int = 200
-    """Ablations are trained with a seed and judged on validation pictures that the default's values were not chosen on."""
+    """Ablations are trained with a seed and judged on validation pictures that a method's values were not chosen on."""
     seeds: tuple[int, ...] = (0, 1, 2)
     rates: tuple[float, ...] = (2e-4, 6e-4, 2e-3, 6e-3)
     beyond: tuple[float, ...] = (2e-5, 6e-5, 2e-2, 6e-2)

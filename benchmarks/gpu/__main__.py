@@ -58,7 +58,7 @@ def of_base(name: str, reward: Reward) -> Iterator[Row]:
     updates.forget()
     family = bases.make(name, DEVICE)
     yield from updates.parts(name, family, reward, TURNS)  # before any adapter, whose empty layers peft leaves behind
-    for method in METHODS.get(name, ("sharpening-rlhf",)):
+    for method in METHODS.get(name, ("forward-process",)):
         words = {"type": method, "prompts_per_step": AN_UPDATE[name]}
         yield updates.measure(name, family, reward, words, updates=UPDATES, seconds=SECONDS)
     yield from adapters.rows(name, family, TURNS)

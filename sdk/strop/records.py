@@ -197,6 +197,7 @@ class Model:
     resolution: int | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
+    learning_rate: float | None = None
     revision: str | None = None
     licence: str | None = None
     description: str | None = None

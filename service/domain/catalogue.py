@@ -45,11 +45,11 @@ class BaseModelEntry(_Entry):
     guidance_scale: float = Field(
         default=5.0, ge=1.0, le=50.0, description="Default guidance of the inference endpoint."
     )
-    learning_rate: float = Field(
-        default=1e-4,
+    learning_rate: float | None = Field(
+        default=None,
         gt=0,
         le=0.1,
-        description="Peak learning rate of a job that names none: it goes with a base and its size.",
+        description="Peak learning rate of jobs that name none, by most methods; left out: 1e-4.",
     )
     memory_gib: float | None = Field(
         default=None,

@@ -142,7 +142,8 @@ class JobRequest(BaseModel):
     )
     reward: Reward = Field(description="What is searched for.")
     method: Method = Field(
-        default_factory=lambda: ForwardProcess(type="forward-process"), description="How it is trained on."
+        default_factory=lambda: ForwardProcess(type="forward-process"),
+        description="How it is trained on; left out: forward-process.",
     )
     lora: Lora = Field(default_factory=Lora, description="The adapter's layout.")
     steps: int = Field(default=60, ge=1, le=100_000, description="Optimiser steps.")

@@ -14,13 +14,22 @@ from service.domain.recipes import CertificateRequest, JobRequest, Recipe, Repla
 
 TAGGED = ("reward", "method")
 """Fields whose `type` says which other fields they have."""
+OF_THE_BASE = {
+    "method": ("learning_rate", "noise_level"),
+    "samples": ("guidance", "num_inference_steps"),
+    "validation": ("guidance", "num_inference_steps"),
+}
+"""What goes with a base model, and is settled by it where a request leaves it open."""
 
 
 def clone_request(parent: Job, overrides: Mapping[str, Any], read: Callable[[bytes], JobRequest]) -> JobRequest:
     """The parent's request with the overrides merged in (JSON Merge Patch, RFC 7396), read whole by `read`.
 
     Beyond the RFC: where an override changes the type of the reward or of the method, nothing of the old one's is kept,
-    for its fields mean nothing to the new. Raises InvalidRequest, as for a posted body; Conflict for a certificate.
+    for its fields mean nothing to the new; and where it names
+    another base model, what goes with one is the new one's unless it is named too.
+
+    Raises InvalidRequest, as for a posted body; Conflict for a certificate.
     """
     if parent.kind is Kind.CERTIFICATE:
         raise Conflict("a certificate cannot be cloned: ask for another of its parent", code="cannot_clone")
@@ -29,6 +38,9 @@ def clone_request(parent: Job, overrides: Mapping[str, Any], read: Callable[[byt
         given = overrides.get(name)
         if isinstance(given, Mapping) and given.get("type", request[name]["type"]) != request[name]["type"]:
             request[name] = {}
+    if overrides.get("base_model", request["base_model"]) != request["base_model"]:
+        for name, fields in OF_THE_BASE.items():
+            request[name] = request[name] and {key: value for key, value in request[name].items() if key not in fields}
     return read(json.dumps(merged(request, overrides)).encode())
 
 

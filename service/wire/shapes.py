@@ -291,6 +291,9 @@ class Model(BaseModel):
     resolution: int | None = None
     num_inference_steps: int | None = Field(default=None, description="Default steps of the inference endpoint.")
     guidance_scale: float | None = Field(default=None, description="Default guidance of the inference endpoint.")
+    learning_rate: float | None = Field(
+        default=None, description="Peak learning rate of a base model's jobs that name none; null: 1e-4."
+    )
     revision: str | None = None
     licence: str | None = None
     description: str | None = None

@@ -88,7 +88,7 @@ def train(
             world = world_of(base, reward, parameters, [prompts[place] for place in places], images, update)
             done = method(world, progress.memory, update, places)
             norm = optimiser.apply(done.gradient, update) if done.gradient else None
-        finite(update + 1, done.metrics.loss, norm)
+        finite(update + 1, recipe.method.rate, done.metrics.loss, norm)
         counts = progress.counts + (base.counter.total - before)
         progress = replace(progress, step=update + 1, counts=counts, memory=done.memory)
         yield stepped(recipe, progress, done, norm, clock() - started)
@@ -199,10 +199,10 @@ def restore(optimiser: Optimiser, tensors: Mapping[str, Tensor]) -> None:
         ) from error
 
 
-def finite(step: int, *numbers: float | None) -> None:
+def finite(step: int, rate: float, *numbers: float | None) -> None:
     if not all(math.isfinite(number) for number in numbers if number is not None):
         raise JobFailure(
-            f"the loss is not a number any more at step {step}: lower method.learning_rate, "
+            f"the loss is not a number any more at step {step}: lower method.learning_rate (it was {rate:g}), "
             "or train in fp32; the last checkpoint is from before that",
             code="nan_loss",
         )

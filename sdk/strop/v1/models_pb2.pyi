@@ -93,7 +93,7 @@ class ListMethodsResponse(_message.Message):
     def __init__(self, data: _Optional[_Iterable[_Union[_choices_pb2.Choice, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "kind", "base_model", "family", "resolution", "num_inference_steps", "guidance_scale", "revision", "licence", "description", "job", "sha256", "created_at", "start_adapter", "aliases", "adapter", "receipt")
+    __slots__ = ("name", "kind", "base_model", "family", "resolution", "num_inference_steps", "guidance_scale", "revision", "licence", "description", "job", "sha256", "created_at", "start_adapter", "aliases", "adapter", "receipt", "learning_rate")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +111,7 @@ class Model(_message.Message):
     ALIASES_FIELD_NUMBER: _ClassVar[int]
     ADAPTER_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     base_model: str
@@ -128,7 +129,8 @@ class Model(_message.Message):
     aliases: _containers.RepeatedScalarFieldContainer[str]
     adapter: Adapter
     receipt: Receipt
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., base_model: _Optional[str] = ..., family: _Optional[str] = ..., resolution: _Optional[int] = ..., num_inference_steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., revision: _Optional[str] = ..., licence: _Optional[str] = ..., description: _Optional[str] = ..., job: _Optional[str] = ..., sha256: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_adapter: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., adapter: _Optional[_Union[Adapter, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ...) -> None: ...
+    learning_rate: float
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., base_model: _Optional[str] = ..., family: _Optional[str] = ..., resolution: _Optional[int] = ..., num_inference_steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., revision: _Optional[str] = ..., licence: _Optional[str] = ..., description: _Optional[str] = ..., job: _Optional[str] = ..., sha256: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_adapter: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., adapter: _Optional[_Union[Adapter, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., learning_rate: _Optional[float] = ...) -> None: ...
 
 class Receipt(_message.Message):
     __slots__ = ("stage", "verdict", "sha256", "key_id", "signed_at", "error")

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.domain.catalogue import BaseModelEntry
 
+LEARNING_RATE = 1e-4
+"""Of a base model whose catalogue entry says nothing: what others report for LoRA (docs/recipes.md)."""
+
 
 class Trained(BaseModel):
     """The optimiser's part of every method."""
@@ -28,7 +31,8 @@ class Trained(BaseModel):
         default=None,
         gt=0,
         le=1e-1,
-        description="Peak learning rate (AdamW); null: the base model's own, in the catalogue.",
+        description="Peak learning rate (AdamW); null: the base model's own (`learning_rate` of GET /models), or less by methods that it is too "
+        "high for (ddpo and walks .3 of it, paper .1).",
     )
     schedule: Literal["linear", "constant"] = Field(default="linear", description="linear falls to 0 at the last step.")
     warmup_steps: int = Field(default=0, ge=0, le=10_000, description="Steps of linear warm-up.")
@@ -52,7 +56,14 @@ class Trained(BaseModel):
 
     def at(self, base: BaseModelEntry) -> Self:
         """With what goes with the base model where the request left it open."""
-        return self if self.learning_rate is not None else self.model_copy(update={"learning_rate": base.learning_rate})
+        if self.learning_rate is not None:
+            return self
+        return self.model_copy(update={"learning_rate": self.share_of_rate * (base.learning_rate or LEARNING_RATE)})
+
+    @property
+    def share_of_rate(self) -> float:
+        """Of the base model's rate: what the method's tuning took on `shapes`, where that was far from what most took."""
+        return 1.0
 
 
 class Drawn(Trained):

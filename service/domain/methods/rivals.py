@@ -60,6 +60,10 @@ class DDPO(Drawn):
     )
 
     @property
+    def share_of_rate(self) -> float:
+        return 0.3
+
+    @property
     def noise(self) -> float:
         """The noise level of a method in a recipe, which is settled."""
         assert self.noise_level is not None, "settled when the job is posted"

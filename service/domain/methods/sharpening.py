@@ -77,6 +77,10 @@ class SharpeningRLHF(Paired):
             check_length(self.trajectory_length, int((1 - self.least_noise) * self.walk_steps), "the walk's steps left")
         return self
 
+    @property
+    def share_of_rate(self) -> float:
+        return 0.1 if self.paper else 1.0
+
 
 class SharpeningSFT(Noised):
     """Diffusion-Sharpening, SFT form (arXiv 2502.12146, Algorithm 1): the best trajectory of a prompt alone.
@@ -130,3 +134,7 @@ class SharpeningSFT(Noised):
         """Whether candidates are judged on a walk from a re-noising. A recipe that says nothing of states was stored before there
         was a choice: those walk."""
         return self.states != "rollout"
+
+    @property
+    def share_of_rate(self) -> float:
+        return 0.3 if self.walks else 1.0

@@ -53,7 +53,7 @@ class Hand:
             "method": method, "trained_on": trained_on, "long": long, "seed": seed, "best": "3x10", "test": self._test(test),
             "curve": looks, "validation": {name: right(test) for name in SETTINGS},
             "training_fe": 1000, "training_nfe": 900, "seconds": 1.0, "adapter_sha256": "0",
-            "recipe": {"method": {"rollout_guidance": 1.0, "loss_guidance": 1.0, **(recipe or {})}},
+            "recipe": {"method": {"rollout_guidance": 1.0, **(recipe or {})}},
         }  # fmt: skip
         keep(self.scale.outcomes, self._name(method, trained_on, long, seed), told)
 

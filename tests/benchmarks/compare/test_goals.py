@@ -156,11 +156,18 @@ class TestOnTestPictures:
 
     @pytest.mark.parametrize(
         ("guidance", "words"),
-        [(1.0, "losses at guidance 1: met without either"), (2.0, "losses at guidance 2")],
+        [
+            ({}, "rollouts at guidance 1: met without it"),
+            ({"rollout_guidance": 2.0}, "rollouts at guidance 2"),
+            ({"loss_guidance": 2.0}, "rollouts at guidance 1 and losses at guidance 2"),
+        ],
     )
-    def test_p14_says_what_guidance_there_was(self, scale: Scale, hand: Hand, guidance: float, words: str) -> None:
-        hand.row(DEFAULT, 0.5, recipe={"loss_guidance": guidance})
-        assert p14(scale).endswith(f"rollouts at guidance 1 and {words}")
+    def test_p14_says_what_guidance_there_was(
+        self, scale: Scale, hand: Hand, guidance: dict[str, float], words: str
+    ) -> None:
+        """Of a method without guidance in its loss nothing is said of that."""
+        hand.row(DEFAULT, 0.5, recipe=guidance)
+        assert p14(scale).endswith(words)
 
 
 class TestTrajectories:

@@ -28,7 +28,7 @@ def scale(tmp_path: Path) -> Scale:
 def hand(scale: Scale) -> Hand:
     found = Hand(scale)
     found.base(0.3)
-    for method, value in ((TRAJECTORIES, "auto"), (DEFAULT, "0.9")):
+    for method, value in ((TRAJECTORIES, "auto"), (DEFAULT, "0.5")):
         for rate, score in ((2e-3, 0.4), (6e-3, 0.5)):
             told = {"method": method, "score": score, "training_fe": 500, "tried": {"learning_rate": rate}}
             keep(scale.outcomes, f"tune-{method}-{rate:g}-{value}", told)
@@ -54,7 +54,7 @@ class TestTrained:
         assert found["seeds"] == "seed 0: failed (nan_loss)" and found["exact (95 %)"] == ""
 
     def test_a_row_of_values_that_are_no_longer_the_tuned_ones_is_not_shown(self, scale: Scale, hand: Hand) -> None:
-        values = {"learning_rate": 2e-3, "old_decay": 0.9}
+        values = {"learning_rate": 2e-3, "old_decay": 0.5}
         hand.row(DEFAULT, 0.5, recipe=values)
         assert [cells[0] for cells in trained(scale, "best")] == ["method", "base"]
         hand.row(DEFAULT, 0.5, recipe={**values, "learning_rate": 6e-3})
@@ -83,7 +83,7 @@ class TestTrajectories:
 class TestBreakEven:
     def test_is_told_without_and_with_the_tuning(self, scale: Scale, hand: Hand) -> None:
         """1,000 fe, and 1,000 of two tuning runs, against 160 calls a picture in place of 20."""
-        hand.row(DEFAULT, 0.6, recipe={"learning_rate": 6e-3, "old_decay": 0.9})
+        hand.row(DEFAULT, 0.6, recipe={"learning_rate": 6e-3, "old_decay": 0.5})
         keep(scale.outcomes, "pool-plain", {"setting": [1, 20], "best_of": {"8": {"exact": 0.7, "nfe": 160}}})
         found = line(list(break_even(scale)), DEFAULT)
         assert found["training is cheaper after"] == f"{1000 / 140:.0f} pictures"

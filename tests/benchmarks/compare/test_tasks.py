@@ -1,7 +1,7 @@
 """The plan is whole, in order, and within its means."""
 
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -10,8 +10,11 @@ from benchmarks.compare.recipes import Run
 from benchmarks.compare.rows import Row
 from benchmarks.compare.scale import FULL, quick
 from benchmarks.compare.tasks import every_task
-from benchmarks.compare.tuning import grid
+from benchmarks.compare.tuning import grid, tuned
+from benchmarks.compare.world import ROOT
+from service.domain.catalogue import Catalogue
 from service.domain.methods import METHODS
+from service.domain.recipes import JobRequest
 from worker.training.methods import method_of
 
 NAMES = [task.name for task in every_task(FULL)]
@@ -64,6 +67,20 @@ class TestTuning:
         assert len(tried) == 12
         assert {hyper["learning_rate"] for hyper in tried} == set(FULL.rates)
         assert len({hyper[TRAINED[method].knob] for hyper in tried}) == 3
+
+
+class TestTheService:
+    """Its defaults are what the comparison chose."""
+
+    def test_s_default_method_and_its_knob_are_the_default_s_as_tuned(self) -> None:
+        body = {"base_model": "shapes", "prompts": ["a"], "reward": {"type": "jpeg-compressibility"}}
+        method, chosen = JobRequest.model_validate(body).method, tuned(FULL, DEFAULT)
+        assert chosen is not None
+        assert (method.type, getattr(method, TRAINED[DEFAULT].knob)) == (DEFAULT, chosen[TRAINED[DEFAULT].knob])
+
+    def test_s_rate_for_shapes_is_the_tuned_one(self) -> None:
+        shipped = Catalogue.parse((ROOT / "catalogue.toml").read_text(), root=PurePosixPath("/")).bases["shapes"]
+        assert shipped.learning_rate == (tuned(FULL, DEFAULT) or {})["learning_rate"]
 
 
 class TestRecipes:

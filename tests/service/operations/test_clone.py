@@ -73,6 +73,20 @@ def test_another_type_of_reward_keeps_nothing_of_the_old_one(world: World) -> No
     assert twin.recipe.reward_model is None
 
 
+def test_on_another_base_what_goes_with_a_base_is_the_new_one_s_unless_it_is_named(world: World) -> None:
+    other = {"name": "other", "learning_rate": 5e-5, "guidance_scale": 6.0, "num_inference_steps": 7}
+    world.catalogue.bases["other"] = world.catalogue.bases["shapes"].model_copy(update=other)
+    job = world.post(
+        method={"type": "forward-process", "learning_rate": 3e-3, "candidates": 4}, validation={"every": 5}
+    )
+    twin = clone(world, job, {"base_model": "other", "samples": {"guidance": 2.0}}).recipe
+    assert (twin.method.rate, twin.method.candidates) == (5e-5, 4)
+    assert (twin.samples.guidance, twin.samples.num_inference_steps) == (2.0, 7)
+    assert twin.validation is not None
+    assert (twin.validation.every, twin.validation.guidance, twin.validation.num_inference_steps) == (5, 6.0, 7)
+    assert clone(world, job, {"base_model": "shapes"}).recipe.method.rate == 3e-3
+
+
 def test_a_clone_of_a_clone_has_the_clone_for_its_parent(world: World) -> None:
     first = clone(world, world.post())
     assert clone(world, first).parent == first.id

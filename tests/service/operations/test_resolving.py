@@ -72,7 +72,7 @@ class TestLearningRate:
     def test_is_the_base_model_s_where_the_request_names_none(self, method: type[BaseModel]) -> None:
         (name,) = method.model_fields["type"].annotation.__args__  # type: ignore[union-attr]
         recipe = resolved("sd", method={"type": name})
-        assert recipe.method.rate == recipe.base.learning_rate == SERVED["learning_rate"]
+        assert recipe.method.rate == pytest.approx(recipe.method.share_of_rate * SERVED["learning_rate"])
         assert resolved("sd", method={"type": name, "learning_rate": 2e-3}).method.rate == 2e-3
 
     @pytest.mark.parametrize(("family", "level"), [("sd", 1.0), ("sdxl", 1.0), ("sd3", 0.7), ("flux", 0.7)])
@@ -82,7 +82,19 @@ class TestLearningRate:
             assert isinstance(found, DDPO) and found.noise == level
 
     def test_is_settled_of_the_default_method_too(self) -> None:
-        assert resolved("sd").method.rate == SERVED["learning_rate"]
+        assert (resolved("sd").method.type, resolved("sd").method.rate) == ("forward-process", SERVED["learning_rate"])
+
+    @pytest.mark.parametrize(
+        ("method", "share"),
+        [
+            ({"type": "ddpo"}, 0.3),
+            ({"type": "sharpening-rlhf", "paper": True}, 0.1),
+            ({"type": "sharpening-sft", "states": "renoised"}, 0.3),
+            ({"type": "sharpening-sft"}, 1),
+        ],
+    )
+    def test_is_less_by_methods_that_it_is_too_high_for(self, method: dict[str, Any], share: float) -> None:
+        assert resolved("sd", method=method).method.rate == pytest.approx(share * SERVED["learning_rate"])
 
 
 class TestTheGuard:
