@@ -21,7 +21,7 @@ class TestAJob:
         job = client.jobs.create(**GOOD, steps=7, lora={"rank": 4}, metadata={"who": "me"})
         assert (job.state, job.progress.steps, job.metadata) == (strop.State.QUEUED, 7, {"who": "me"})
         assert job.recipe["lora"] == {"rank": 4, "targets": ["attention", "feed-forward", "conv"]}
-        assert job.recipe["method"]["type"] == "sharpening-rlhf"
+        assert job.recipe["method"]["type"] == "forward-process"
         assert client.jobs.get(job.id) == job
 
     def test_is_one_however_often_it_is_created_under_one_key(self, client: strop.Client) -> None:
