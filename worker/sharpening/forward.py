@@ -4,9 +4,10 @@ For each prompt c:
   1. draw n pictures with the old policy, reward each finished one
   2. r = ½ + ½ clip((R − mean R)/Z, −1, 1), the mean over the prompt's n, Z the standard deviation over the update
   3. at J levels (t, ε): v⁺ = (1 − β) v_old + β v_θ,  v⁻ = (1 + β) v_old − β v_θ        (implicit policies, their Eq. 6)
-  4. L = r ‖v⁺ − v‖² + (1 − r) ‖v⁻ − v‖², each divided by the old policy's own error at that state
+  4. L = r ‖v⁺ − v‖² + (1 − r) ‖v⁻ − v‖² + a ‖v_θ − v_ref‖², each divided by the old policy's own error at that state
   5. old ← η old + (1 − η) θ, at the start of the next update
-v stands for whatever the model predicts. Step 4's unit is the same as sharpening's, so that levels weigh alike.
+v stands for whatever the model predicts. Step 4's unit is the same as sharpening's, so that levels weigh alike. The anchor a is
+not theirs: what holds v_θ is the old policy, which follows it, and a long training leaves the base until pictures get worse (docs/experiments.md).
 """
 
 from collections.abc import Sequence
@@ -25,8 +26,15 @@ from worker.sharpening.update import Memory, Step, judged
 from worker.sharpening.world import Settings, World
 
 
-def forward_step(  # noqa: PLR0917 — two hyper-parameters, then what every method takes
-    settings: Settings, mix: float, old_decay: float, world: World, memory: Memory, update: int, prompts: Sequence[int]
+def forward_step(  # noqa: PLR0917 — three hyper-parameters, then what every method takes
+    settings: Settings,
+    mix: float,
+    old_decay: float,
+    anchor: float,
+    world: World,
+    memory: Memory,
+    update: int,
+    prompts: Sequence[int],
 ) -> Step:
     """One update."""
     old = moved(world, memory, old_decay)
@@ -40,12 +48,12 @@ def forward_step(  # noqa: PLR0917 — two hyper-parameters, then what every met
         return Step(None, memory, seen)
     chosen = replace(everyone(tuple(rewards.shape)), weight=optimality(rewards))
     states = renoised(world, settings, update, found.clean, chosen)
-    gradient, loss = gradient_of(world, settings, states, old, mix)
+    gradient, loss = gradient_of(world, settings, states, old, mix, anchor)
     return Step(gradient, memory, replace(seen, loss=loss))
 
 
-def gradient_of(
-    world: World, settings: Settings, states: States, old: tuple[Tensor, ...], mix: float
+def gradient_of(  # noqa: PLR0917 — what is learned from, then how
+    world: World, settings: Settings, states: States, old: tuple[Tensor, ...], mix: float, anchor: float
 ) -> tuple[tuple[Tensor, ...], float]:
     """(∇θ of the mean over states and candidates of step 4's L, that mean), a micro-batch at a time."""
 
@@ -57,7 +65,12 @@ def gradient_of(
         now, _ = predictions(world, settings, part)
         towards = error(before + mix * (now - before), target).view(len(part), -1)
         away = error(before - mix * (now - before), target).view(len(part), -1)
-        return ((part.weight * towards + (1 - part.weight) * away) / unit).mean(dim=1)
+        loss = part.weight * towards + (1 - part.weight) * away
+        if anchor:
+            with torch.no_grad(), world.reference():
+                base, _ = predictions(world, settings, part)
+            loss = loss + anchor * error(now, base).view(len(part), -1)
+        return (loss / unit).mean(dim=1)
 
     def terms(rows: slice) -> tuple[Tensor, ...]:
         part = states[rows]

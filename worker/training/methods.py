@@ -67,7 +67,7 @@ def method_of(  # noqa: PLR0911 — a dispatch
         case DDPO():
             return partial(ddpo_step, settings, method.noise, method.clip_range, method.steps_per_batch)
         case ForwardProcess():
-            return partial(forward_step, settings, method.mix, method.old_decay)
+            return partial(forward_step, settings, method.mix, method.old_decay, method.anchor)
         case _:
             assert_never(method)
 

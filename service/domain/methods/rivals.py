@@ -88,3 +88,9 @@ class ForwardProcess(Noised):
         description="β of the paper: how far the positive and negative policies lie from the old.",
     )
     old_decay: float = Field(default=0.5, ge=0, lt=1, description="Decay of the old policy; 0: fully on-policy.")
+    anchor: float = Field(
+        default=0.0,
+        ge=0,
+        le=1e4,
+        description="Weight of the squared distance to the base model's own prediction; above 0 it costs a forward a level and picture.",
+    )

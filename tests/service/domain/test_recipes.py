@@ -12,7 +12,7 @@ from service.domain.recipes import RECIPE_FORMAT, JobRequest, Recipe
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/recipes.md"
 
-FIELDS = {4: "e0530c9a8f9bfa39"}
+FIELDS = {4: "b5153ef618e2e658"}
 """Format → digest of all fields and choices of a recipe, of which an older reader refuses any that it does not know."""
 
 

@@ -20,7 +20,7 @@ rewards_of_prompts = st.lists(
 ).map(lambda rows: torch.tensor(rows, dtype=torch.float64))  # fmt: skip
 
 
-def loss_by_hand(toy: Toy, old: torch.Tensor, update: int, mix: float) -> torch.Tensor:
+def loss_by_hand(toy: Toy, old: torch.Tensor, update: int, mix: float, anchor: float) -> torch.Tensor:
     """Steps 1 to 4 of the method, one candidate and one level at a time; θ carries the gradient, `old` none."""
     former = Toy()
     former.theta = old
@@ -33,11 +33,11 @@ def loss_by_hand(toy: Toy, old: torch.Tensor, update: int, mix: float) -> torch.
             for place in range(4):
                 x = renoise(found.clean[prompt, place].unsqueeze(0), noise, t)
                 now = toy.denoise(x, t, where, 1.0)
-                with torch.no_grad():
-                    before = former.denoise(x, t, where, 1.0)
+                with torch.no_grad(), toy.reference():
+                    before, base = former.denoise(x, t, where, 1.0), toy.denoise(x, t, where, 1.0)
                 r = 0.5 + 0.5 * ((rewards[prompt, place] - rewards[prompt].mean()) / scale).clamp(-1, 1)
                 towards, away = (1 - mix) * before + mix * now, (1 + mix) * before - mix * now
-                terms.append(r * error(towards, noise) + (1 - r) * error(away, noise))
+                terms.append(r * error(towards, noise) + (1 - r) * error(away, noise) + anchor * error(now, base))
                 own_errors.append(error(before, noise))
             losses.append(torch.cat(terms).mean() / torch.cat(own_errors).mean())
     return torch.stack(losses).mean()
@@ -60,21 +60,22 @@ class TestForwardStep:
                 )
                 losses.append((mix * (2 * r[prompt] - 1) * errors / errors.detach().mean()).mean())
         expected = brute.gradient(torch.stack(losses).mean(), toy)
-        (gradient,) = forward_step(OWN, mix, 0.9, world(toy), Memory(), 2, range(PROMPTS)).gradient
+        (gradient,) = forward_step(OWN, mix, 0.9, 0.0, world(toy), Memory(), 2, range(PROMPTS)).gradient
         assert brute.distance(gradient, expected) < 1e-5
 
-    def test_away_from_the_old_policy_the_gradient_is_that_of_its_definition(self) -> None:
+    @pytest.mark.parametrize("anchor", [0.0, 0.3])
+    def test_away_from_the_old_policy_the_gradient_is_that_of_its_definition(self, anchor: float) -> None:
         toy = Toy()
         old = 0.5 * toy.theta.detach() + 0.02
-        done = forward_step(OWN, 0.7, 0.75, world(toy), Memory(tensors={"old/0": old}), 2, range(PROMPTS))
-        loss = loss_by_hand(toy, 0.75 * old + 0.25 * toy.theta.detach(), 2, mix=0.7)
+        done = forward_step(OWN, 0.7, 0.75, anchor, world(toy), Memory(tensors={"old/0": old}), 2, range(PROMPTS))
+        loss = loss_by_hand(toy, 0.75 * old + 0.25 * toy.theta.detach(), 2, mix=0.7, anchor=anchor)
         assert done.metrics.loss == pytest.approx(loss.item(), rel=1e-5)
         assert brute.distance(done.gradient[0], brute.gradient(loss, toy)) < 1e-5
 
     def test_a_step_down_the_gradient_makes_the_better_pictures_likelier(self) -> None:
         toy = Toy()
         found = search(world(toy), OWN, candidate_seeds(OWN, 2, PROMPTS))
-        (gradient,) = forward_step(OWN, 1.0, 0.9, world(toy), Memory(), 2, range(PROMPTS)).gradient
+        (gradient,) = forward_step(OWN, 1.0, 0.9, 0.0, world(toy), Memory(), 2, range(PROMPTS)).gradient
         sign = 2 * optimality(found.rewards[..., -1]) - 1
 
         def signed_error() -> float:
@@ -94,7 +95,9 @@ class TestForwardStep:
     @pytest.mark.parametrize("micro_batch", [1, 5, 9])
     def test_the_micro_batch_changes_nothing(self, micro_batch: int) -> None:
         whole, parts = (
-            forward_step(settings(candidates=4, micro_batch=size), 1.0, 0.9, world(Toy()), Memory(), 2, range(PROMPTS))
+            forward_step(
+                settings(candidates=4, micro_batch=size), 1.0, 0.9, 0.3, world(Toy()), Memory(), 2, range(PROMPTS)
+            )
             for size in (64, micro_batch)
         )
         torch.testing.assert_close(parts.gradient, whole.gradient, rtol=1e-5, atol=1e-8)
@@ -102,7 +105,7 @@ class TestForwardStep:
 
     def test_prompts_whose_candidates_are_all_alike_teach_nothing(self) -> None:
         dull = world(Toy(), lambda pictures, prompt: prompt.double())
-        done = forward_step(OWN, 1.0, 0.9, dull, Memory(), 0, range(PROMPTS))
+        done = forward_step(OWN, 1.0, 0.9, 0.0, dull, Memory(), 0, range(PROMPTS))
         assert done.gradient is None
         assert done.metrics.ties == PROMPTS
         assert "old/0" in done.memory.tensors
@@ -113,7 +116,7 @@ class TestOldPolicy:
         toy, memory, expected = Toy(), Memory(), None
         for update in range(4):
             before = toy.theta.detach().clone()
-            memory = forward_step(OWN, 1.0, 0.8, world(toy), memory, update, range(PROMPTS)).memory
+            memory = forward_step(OWN, 1.0, 0.8, 0.0, world(toy), memory, update, range(PROMPTS)).memory
             assert torch.equal(toy.theta, before)
             expected = before if expected is None else 0.8 * expected + 0.2 * before
             torch.testing.assert_close(memory.tensors["old/0"], expected)
@@ -134,7 +137,7 @@ class TestOldPolicy:
         """The rewards told are those of the old policy's pictures, not of the policy's."""
         toy, former = Toy(theta=0.3), Toy(theta=0.0)
         memory = Memory(tensors={"old/0": former.theta.detach()})
-        told = forward_step(OWN, 1.0, 0.999999, world(toy), memory, 0, range(PROMPTS)).metrics
+        told = forward_step(OWN, 1.0, 0.999999, 0.0, world(toy), memory, 0, range(PROMPTS)).metrics
         drawn = search(world(former), OWN, candidate_seeds(OWN, 0, PROMPTS)).rewards
         assert told.reward_mean == pytest.approx(drawn.mean().item(), rel=1e-4)
 

@@ -35,7 +35,7 @@ METHODS: dict[str, Callable[..., Step]] = {
     "sft": partial(plain_sft_step, OWN, 0.1, False),
     "sft, all": partial(plain_sft_step, OWN, 0.1, True),
     "ddpo": partial(ddpo_step, OWN, 1.0, 1e9, 2),
-    "forward-process": partial(forward_step, OWN, 1.0, 0.75),
+    "forward-process": partial(forward_step, OWN, 1.0, 0.75, 0.1),
 }
 WHOLE = 6
 """Most pictures of one state: the paper's two walks of three."""

@@ -39,7 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "sft": {"type": "sft", **DRAWN, "timesteps_per_sample": 2},
     "sft-on-all": {"type": "sft", "keep": "all", **DRAWN, "timesteps_per_sample": 2},
     "ddpo": {"type": "ddpo", **DRAWN, "steps_per_batch": 2, "noise_level": 1.0},
-    "forward-process": {"type": "forward-process", **DRAWN, "timesteps_per_sample": 2},
+    "forward-process": {"type": "forward-process", **DRAWN, "timesteps_per_sample": 2, "anchor": 0.1},
 }
 """Every method of the union, and what changes its course, in a few pictures of a few steps."""
 

@@ -38,10 +38,10 @@ COSTS = {  # (NFE, gradient forwards, decodes) of the first update and of a late
     "sft": ((ROLLOUTS + 2 * BEST, BEST, 2 * 3), (2 * BEST, BEST, 0)),
     "sft-on-all": ((ROLLOUTS + 2 * WHOLE_GROUPS, WHOLE_GROUPS, 2 * 3), (2 * WHOLE_GROUPS, WHOLE_GROUPS, 0)),
     "ddpo": ((ROLLOUTS + 2 * 2 * 2 * 2, 2 * 2 * 2 * 2, 2 * 3), (2 * 1 * 2 * 2, 2 * 1 * 2 * 2, 0)),
-    "forward-process": ((ROLLOUTS + 2 * WHOLE_GROUPS, WHOLE_GROUPS, 2 * 3),) * 2,
+    "forward-process": ((ROLLOUTS + 3 * WHOLE_GROUPS, WHOLE_GROUPS, 2 * 3),) * 2,
 }
 """By hand. Rollouts are 2 prompts × 3 candidates × 3 steps × 2 (guidance), walks × m = 2 steps. Learned from are 2 prompts ×
-2 levels × (a pair | all 3), or × the m states of the best, each by the policy and by the reference (or old policy). DDPO's
+2 levels × (a pair | all 3), or × the m states of the best, each by the policy and by the reference (of forward-process by the old policy too). DDPO's
 first share has two candidates of a prompt, its second one; two of three steps are judged, with guidance."""
 
 every_method = pytest.mark.parametrize("name", METHODS)
