@@ -6,8 +6,9 @@ For each prompt c:
   3. at J levels (t, ε): v⁺ = (1 − β) v_old + β v_θ,  v⁻ = (1 + β) v_old − β v_θ        (implicit policies, their Eq. 6)
   4. L = r ‖v⁺ − v‖² + (1 − r) ‖v⁻ − v‖² + a ‖v_θ − v_ref‖², each divided by the old policy's own error at that state
   5. old ← η old + (1 − η) θ, at the start of the next update
-v stands for whatever the model predicts. Step 4's unit is the same as sharpening's, so that levels weigh alike. The anchor a is
-not theirs: what holds v_θ is the old policy, which follows it, and a long training leaves the base until pictures get worse (docs/experiments.md).
+v stands for whatever the model predicts. Step 4's unit is the same as sharpening's, so that levels weigh alike. The anchor
+is the KL penalty that implementations of it have: without, what holds v_θ is the old policy alone, which follows it, and a long training leaves the base until
+pictures get worse (docs/experiments.md).
 """
 
 from collections.abc import Sequence
