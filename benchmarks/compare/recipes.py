@@ -51,7 +51,7 @@ class Run:
         """Raises ValueError with a sentence where the service has no such method or field."""
         hyper = {"type": self.method.type, **self.method.fixed, **self.hyper}
         try:
-            return Recipe.model_validate(
+            recipe = Recipe.model_validate(
                 {
                     "base_model": "shapes",
                     "base": {"name": "shapes", "family": "sd", "source": str(BASE), "resolution": 64},
@@ -70,6 +70,7 @@ class Run:
             )
         except ValidationError as error:
             raise ValueError(f"{self.name}: this checkout's recipes refuse {hyper}: {error}") from error
+        return recipe.model_copy(update={"method": recipe.method.at(recipe.base)})
 
     def controls(self, steps: int) -> dict[str, Any]:
         """What `renders.train` reads."""

@@ -29,14 +29,15 @@ def entry(name: str) -> BaseModelEntry:
 
 def recipe_of(name: str, targets: list[str], method: dict[str, Any], updates: int) -> Recipe:
     """The catalogue's base by the defaults but for `method`, with nothing drawn or kept beside the training."""
-    return Recipe.model_validate(
+    recipe = Recipe.model_validate(
         {
             "base_model": name, "base": entry(name).model_dump(), "prompts": PROMPTS, "prompts_sha256": "",
             "prompt_count": len(PROMPTS), "reward": {"type": "jpeg-compressibility"},
-            "method": {"learning_rate": entry(name).learning_rate, **method},
+            "method": method,
             "lora": {"targets": targets}, "steps": updates, "samples": {"every": 0}, "checkpoint_every": 100_000,
         }
     )  # fmt: skip
+    return recipe.model_copy(update={"method": recipe.method.at(recipe.base)})
 
 
 def measure(

@@ -58,10 +58,10 @@ class TestSmoke:
 
     def test_the_page_is_made_between_its_marks(self, scale: Scale) -> None:
         path = scale.docs / "comparison.md"
-        path.write_text(f"# Mine\n\n{page.OPEN}old\n{page.CLOSE}\nmine too\n")
+        path.write_text(f"# Mine\n\n{page.OPEN}of yesterday\n{page.CLOSE}\nmine too\n")
         page.write_page(scale)
         text = path.read_text()
-        assert text.startswith("# Mine\n") and text.endswith("mine too\n") and "old" not in text
+        assert text.startswith("# Mine\n") and text.endswith("mine too\n") and "of yesterday" not in text
         assert "| forward-process | clip |" in text and "best-of-8" in text and "P14 " in text
 
     def test_whatever_is_told_is_told_with_its_failures(self, scale: Scale) -> None:
