@@ -33,7 +33,7 @@ TRAINED = {
     for method in (
         Method("sharpening-rlhf", "sharpening-rlhf", "beta", BETAS),
         Method("sharpening-rlhf-paper", "sharpening-rlhf", "beta", ("auto", 500.0, 2500.0), {"paper": True}),
-        Method("ddpo", "ddpo", "clip_range", (1e-3, 1e-4, 1e-2), {"noise_level": 1.0}),
+        Method("ddpo", "ddpo", "clip_range", (1e-3, 1e-4, 1e-2)),
         Method("diffusion-dpo", "diffusion-dpo", "beta", BETAS),
         Method("online-dpo", "online-dpo", "beta", BETAS),
         Method("forward-process", "forward-process", "old_decay", (0.5, 0.9, 0.97)),

@@ -8,10 +8,11 @@ import pytest
 from service.domain.errors import Conflict, InvalidRequest, NotFound
 from service.domain.ids import JobId
 from service.domain.jobs import Job, State
+from service.domain.methods import METHODS, Trained
 from service.domain.principals import LOCAL
 from service.domain.recipes import JobRequest
 from service.domain.rewards import SceneReward
-from service.operations.deriving import merged
+from service.operations.deriving import OF_THE_BASE, merged
 from service.operations.once import keyed
 from tests.service.world import OTHER, World
 
@@ -85,6 +86,16 @@ def test_on_another_base_what_goes_with_a_base_is_the_new_one_s_unless_it_is_nam
     assert twin.validation is not None
     assert (twin.validation.every, twin.validation.guidance, twin.validation.num_inference_steps) == (5, 6.0, 7)
     assert clone(world, job, {"base_model": "shapes"}).recipe.method.rate == 3e-3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_whatever_a_base_settles_of_a_method_a_clone_on_another_base_leaves_open(
+    method: type[Trained], world: World
+) -> None:
+    (name,) = method.model_fields["type"].annotation.__args__  # type: ignore[union-attr]
+    asked = method(type=name)
+    settled = asked.at(world.catalogue.bases["shapes"]).model_dump()
+    assert {field for field, value in asked.model_dump().items() if settled[field] != value} <= {*OF_THE_BASE["method"]}
 
 
 def test_a_clone_of_a_clone_has_the_clone_for_its_parent(world: World) -> None:
