@@ -9,6 +9,7 @@ soak      30 minutes of random traffic: pictures that were wrong, and memory at 
 --quick        a smoke run in a minute, on shapes alone; nothing is written
 --device D     cpu, or cuda; the other's rows stay as they are
 --models M …   some of shapes, sd15, sdxl
+--turns N      of each contender, 7 otherwise; --requests N: of a turn of traffic, 32 otherwise. For a device that is lent by the minute
 """
 
 import argparse
@@ -45,6 +46,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--models", nargs="+", choices=("shapes", "sd15", "sdxl"), default=("shapes", "sd15", "sdxl"))
+    parser.add_argument("--turns", type=int)
+    parser.add_argument("--requests", type=int, default=traffic.A_TURN)
     parser.add_argument("--into", type=Path, default=RESULTS, help="another file for the results")
     chosen = parser.parse_args(words)
     heap.bound_primitives()  # as the endpoint does
@@ -52,7 +55,8 @@ def main(words: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", message="Already found a `peft_config`")
     asked = chosen.only or [name for name in PARTS if name != "soak" or chosen.device == "cpu"]
     with tempfile.TemporaryDirectory(prefix="strop-bench-") as folder:
-        parts = _parts(Path(folder), chosen.device, chosen.models, quick=chosen.quick)
+        turns = chosen.turns or (1 if chosen.quick else 7)
+        parts = _parts(Path(folder), chosen.device, chosen.models, turns, chosen.requests, quick=chosen.quick)
         for name in asked:
             torch.set_num_threads(1 if name == "soak" else os.cpu_count() or 1)  # the soak compares bits
             run, began = machine(), time.monotonic()
@@ -62,16 +66,16 @@ def main(words: Sequence[str] | None = None) -> None:
                 keep(chosen.into, name, made, run | {"seconds": round(time.monotonic() - began)})
 
 
-def _parts(folder: Path, device: str, models: Sequence[str], *, quick: bool) -> dict[str, Callable[[], list[Row]]]:
-    turns = 1 if quick else 7
-
+def _parts(
+    folder: Path, device: str, models: Sequence[str], turns: int, requests: int, *, quick: bool
+) -> dict[str, Callable[[], list[Row]]]:
     def the_traffic() -> list[Row]:
         made = []
         asked = {"shapes": places.small, **({"sd15": places.sd15} if device != "cpu" and not quick else {})}
         for place in (place for name, place in asked.items() if name in models):
             home = folder / f"traffic-{place.__name__}"
             home.mkdir()
-            made += traffic.rows(place(folder, adapters=traffic.ADAPTERS, device=device), home, turns)
+            made += traffic.rows(place(folder, adapters=traffic.ADAPTERS, device=device), home, turns, requests)
         return made
 
     def large(name: str, targets: Sequence[str]) -> Iterator[places.Place]:
@@ -94,10 +98,8 @@ def _parts(folder: Path, device: str, models: Sequence[str], *, quick: bool) -> 
                     place, name, steps=places.STEPS, guidance=places.GUIDANCE, turns=turns, goals=(0.75, 1.25)
                 )
             for place in large(name, targets):  # on a CPU one step without guidance
-                steps, guidance = (places.STEPS, places.GUIDANCE) if fast else (1, 1.0)
-                made += calls.rows(
-                    place, name, steps=steps, guidance=guidance, turns=turns if fast else 3, goals=(0.9, 1.05)
-                )
+                steps, guidance, often = (places.STEPS, places.GUIDANCE, turns) if fast else (1, 1.0, min(turns, 3))
+                made += calls.rows(place, name, steps=steps, guidance=guidance, turns=often, goals=(0.9, 1.05))
         return made
 
     def the_loading() -> list[Row]:

@@ -23,7 +23,7 @@ from worker.inference.engine.requests import Draw, Drawn, Worn
 ADAPTERS = 64
 IN_FLIGHT = 16
 A_TURN = 32
-"""Requests of one turn; every contender gets the same ones."""
+"""Requests of one turn, unless the caller says otherwise; every contender gets the same ones."""
 EXPONENT = 1.0
 PROMPTS = ("a red circle", "a blue square above a green triangle", "a yellow star left of a red circle")
 MIB = 2**20
@@ -117,7 +117,7 @@ class Theirs:
         return pictures
 
 
-def rows(place: Place, folder: Path, turns: int) -> list[dict[str, Any]]:
+def rows(place: Place, folder: Path, turns: int, requests: int = A_TURN) -> list[dict[str, Any]]:
     ours, per_request, resident = Ours(place, folder), Theirs(place, resident=False), Theirs(place, resident=True)
     contenders = {"ours": ours, "load": per_request, "set": resident}
     try:
@@ -125,15 +125,15 @@ def rows(place: Place, folder: Path, turns: int) -> list[dict[str, Any]]:
         turn = {name: iter(range(turns + 2)) for name in contenders}
 
         def one(name: str) -> Callable[[], object]:
-            return lambda: contenders[name].run(zipf(A_TURN, seed=next(turn[name])))
+            return lambda: contenders[name].run(zipf(requests, seed=next(turn[name])))
 
         seconds = contest(f"{place.model}, traffic", {name: one(name) for name in contenders}, turns)
         nfe = {name: _forwards(each) for name, each in contenders.items()}
         figures = ours.engine.figures()
         fill = sum(figures.samples.values()) / sum(size * calls for size, calls in figures.calls.items())
         about = {
-            "adapters": ADAPTERS, "in_flight": IN_FLIGHT, "zipf": EXPONENT, "requests_a_turn": A_TURN,
-            "images_a_second": {name: round(A_TURN / float(np.median(each)), 2) for name, each in seconds.items()},
+            "adapters": ADAPTERS, "in_flight": IN_FLIGHT, "zipf": EXPONENT, "requests_a_turn": requests,
+            "images_a_second": {name: round(requests / float(np.median(each)), 2) for name, each in seconds.items()},
             "calls_by_size": dict(figures.calls), "fill": round(fill, 3), "slot_loads": figures.slot_loads,
             "threads": torch.get_num_threads(),
         }  # fmt: skip
