@@ -53,4 +53,4 @@ def test_every_base_of_the_shipped_catalogue_says_how_much_memory_it_takes() -> 
     shipped = Catalogue.parse((ROOT / "catalogue.toml").read_text(encoding="utf-8"), root=PurePosixPath("/")).bases
     said = {name: entry.memory_gib or 0 for name, entry in shipped.items()}
     assert 0 < said["shapes"] <= 1 < said["sd15"] <= said["sdxl"] < said["sd35-medium"] < said["flux-dev"]
-    assert said["flux-dev"] == said["flux-schnell"] < 39, "FLUX.1's 24 GiB of weights fit a GPU of 40"
+    assert said["flux-dev"] == said["flux-schnell"] < 47, "FLUX.1 by the defaults (44.6 GiB measured) fits a GPU of 48"
