@@ -166,13 +166,18 @@ def step_of(run: Run, checkpoint: bytes) -> int:
 
 def steps_for(run: Run, folder: Path, tried: int = 2) -> int:
     """How many updates the budget buys: the schedule of the learning rate must know. Measured on a few updates, once for
-    each cost: neither rate nor seed nor the strength of an anchor changes what an update computes.
+    each cost: neither rate nor seed nor the strength of an anchor changes what an update computes, an anchor itself does.
+    Known by the whole method, so that a default that the service changes is measured again.
 
     Twice the same few prompts: methods that draw a prompt's pictures once pay in the first round, all others in both.
     `tried`: updates of such a round; two, because a batch of rollouts may serve two.
     """
-    costly = {name: value for name, value in run.hyper.items() if name not in FREE}
-    said = json.dumps([run.method.type, dict(run.method.fixed), costly, base_sha256()], sort_keys=True)
+    told = run.told(1)
+    method = told.get("method", told)
+    costly = {name: value for name, value in method.items() if name not in FREE} | {
+        "anchored": bool(method.get("anchor"))
+    }
+    said = json.dumps([costly, base_sha256()], sort_keys=True)
     kept = folder / f"{run.method.name}-{hashlib.sha256(said.encode()).hexdigest()[:8]}.json"
     if not kept.exists():
         first, again = paces(run, tried)
@@ -181,7 +186,7 @@ def steps_for(run: Run, folder: Path, tried: int = 2) -> int:
     return affordable(run.budget, pace["first"], pace["again"], run.round_updates)
 
 
-FREE = ("learning_rate", "beta", "clip_range", "old_decay", "anchor")
+FREE = ("learning_rate", "beta", "clip_range", "old_decay", "anchor", "seed")
 
 
 def paces(run: Run, tried: int) -> tuple[float, float]:

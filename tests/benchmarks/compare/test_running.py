@@ -108,6 +108,15 @@ class TestBudget:
         steps_for(Run("more", run.method, "clip", 100, 0, {**SMALL, "candidates": 3}), tmp_path)
         assert len(list(tmp_path.iterdir())) == 2
 
+    def test_an_anchor_is_paid_for_and_its_weight_is_not(self, tmp_path: Path) -> None:
+        small = {"prompts_per_step": 1, "candidates": 2, "rollout_steps": 2}
+        free, weak, strong = (
+            steps_for(Run("run", TRAINED["forward-process"], "clip", 1000, 0, {**small, "anchor": anchor}), tmp_path)
+            for anchor in (0.0, 0.1, 3.0)
+        )
+        assert weak == strong < free
+        assert len(list(tmp_path.iterdir())) == 2
+
 
 class TestOfflineMethods:
     def test_pay_for_a_prompt_s_pictures_once(self, tmp_path: Path) -> None:
