@@ -174,10 +174,8 @@ def steps_for(run: Run, folder: Path, tried: int = 2) -> int:
     """
     told = run.told(1)
     method = told.get("method", told)
-    costly = {name: value for name, value in method.items() if name not in FREE} | {
-        "anchored": bool(method.get("anchor"))
-    }
-    said = json.dumps([costly, base_sha256()], sort_keys=True)
+    costly = {name: value for name, value in method.items() if name not in FREE}
+    said = json.dumps([costly, bool(method.get("anchor")), base_sha256()], sort_keys=True)
     kept = folder / f"{run.method.name}-{hashlib.sha256(said.encode()).hexdigest()[:8]}.json"
     if not kept.exists():
         first, again = paces(run, tried)

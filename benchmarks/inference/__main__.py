@@ -50,6 +50,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--requests", type=int, default=traffic.A_TURN)
     parser.add_argument("--into", type=Path, default=RESULTS, help="another file for the results")
     chosen = parser.parse_args(words)
+    if chosen.requests < 1 or (chosen.turns is not None and chosen.turns < 1):
+        parser.error("--turns and --requests are numbers from 1")
     heap.bound_primitives()  # as the endpoint does
     diffusers_logging.set_verbosity_error()  # each adapter without text-encoder layers would be a warning
     warnings.filterwarnings("ignore", message="Already found a `peft_config`")
