@@ -43,6 +43,9 @@ TURN_SECONDS = 0.005
 PATIENCE = 4
 """Turns that a worker may miss before it is no longer ready."""
 
+SHOW_SECONDS = 60.0
+"""How often a worker that looks for work says what it offers."""
+
 MOST_REST = 300.0
 """Seconds for which a worker takes no job, at most, after attempts in a row that ended by its own trouble."""
 
@@ -101,6 +104,7 @@ class Worker:
         self._stopping = threading.Event()
         self._rest = Rest(2 * poll_seconds)
         self._is_sure_of_device = False
+        self._show_at = 0.0
         self._current: Attempt | None = None
         self._unsettled: Attempt | None = None
         self._settled: Attempt | None = None
@@ -190,6 +194,9 @@ class Worker:
         self._is_sure_of_device = True
         device = self._place.device if self._place.device != "auto" else None  # what it becomes, the child will know
         offers = replace(self._offers, models=self._place.stock.offered())
+        if monotonic() >= self._show_at:
+            self._place.attempts.show(self._name, offers)
+            self._show_at = monotonic() + SHOW_SECONDS
         claim = self._place.attempts.claim(self._name, device, offers)
         self._pulse.beat()
         return claim

@@ -88,6 +88,7 @@ class Job:
 
     `kind`: sharpening, or certificate, which has a `certificate` when it succeeded; `certificates` is what this job's own
     found. `parent_id`: what it was cloned from, or certifies. `stop_reason`: completed, max_seconds, max_nfe, guard, …
+    `wait_reason`: of a queued job that no worker can take, what it needs that none offers.
     """
 
     id: str
@@ -99,6 +100,7 @@ class Job:
     adapter: str | None = None
     error: JobError | None = None
     stop_reason: str | None = None
+    wait_reason: str | None = None
     certificate: Certificate | None = None
     certificates: tuple[Certificate, ...] = ()
     progress: Progress = field(default_factory=Progress)

@@ -172,6 +172,8 @@ class Job:
     """Of a certificate that succeeded."""
     certificates: tuple[Certificate, ...] = ()
     """What this job's own certificates found, the newest first, at most CERTIFICATES_SHOWN."""
+    wait_reason: str | None = None
+    """Why nobody takes a queued job; None: it only waits for its turn, or its due time is not long ago."""
     failures: int = 0
     """Counted attempts that ended badly since the submit or the last retry; hand-backs and pauses are not among them."""
 

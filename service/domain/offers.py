@@ -41,6 +41,24 @@ class Offers:
         named = (("family", self.families), ("reward", self.rewards), ("label", self.labels), ("recipe", formats))
         return frozenset(f"{kind}:{name}" for kind, names in named for name in names) | (self.models or frozenset())
 
+    def told(self) -> "Offered":
+        return Offered(self.words(), self.models is None, self.memory_gib)
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """The same as it is compared with needs, and told to others. `any_model`: it stages none, and so lacks none."""
+
+    words: frozenset[str]
+    any_model: bool
+    memory_gib: float
+
+    def meets(self, need: str, amount: float | None) -> bool:
+        """As a claim does in the database."""
+        if amount is not None:
+            return need == MEMORY and amount <= self.memory_gib
+        return need in self.words or (self.any_model and need.startswith(MODEL))
+
 
 def model_word(entry: BaseModelEntry | RewardModelEntry) -> str:
     """The same for two entries of one name exactly where they mean the same bits."""

@@ -5,7 +5,7 @@ different types: what only reads cannot write by mistake. Long work (uploads, ha
 Leases, back-off and time stamps use the database's clock, never this process's.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +19,7 @@ from service.domain.ids import Fence, FileId, JobId, TenantId
 from service.domain.installation import Installation
 from service.domain.jobs import Certificate, Event, Job, JobError, Progress, State
 from service.domain.jobs import Kind as JobKind
-from service.domain.offers import Offers
+from service.domain.offers import Offered, Offers
 from service.domain.pages import Position
 from service.domain.receipts import PublicKey, Receipt, ReceiptRow, StoredReceipt
 from service.domain.recipes import Recipe
@@ -73,6 +73,15 @@ class Asked:
         return f"{self.name}@{self.version}"
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A queued job, what it needs, and what it says of why nobody takes it."""
+
+    id: JobId
+    needs: Mapping[str, float | None]
+    reason: str | None
+
+
 class JobReader(Protocol):
     def get(self, tenant: TenantId, job: JobId) -> Job | None:
         """To be shown: of its recipe's lists of prompts only the first (`Recipe.brief`), as in `page`."""
@@ -90,6 +99,12 @@ class JobReader(Protocol):
 
     def owned(self, job: JobId, fence: Fence) -> Held:
         """The job as its attempt sees it, without holding it. Raises FenceLost unless the fence owns it."""
+
+    def waiting(
+        self, workers: Collection[Offered], due_seconds: float, after: JobId | None, limit: int
+    ) -> list[Waiting]:
+        """Queued jobs of all tenants, by id after `after`, that are due for so long and that none of the workers could take, and those
+        that say a reason."""
 
 
 class JobWriter(JobReader, Protocol):
@@ -118,6 +133,9 @@ class JobWriter(JobReader, Protocol):
 
     def place_attempt(self, job: Held, device: str) -> None:
         """Note the device that the attempt's child found itself on."""
+
+    def explain(self, job: JobId, reason: str | None) -> bool:
+        """Let a job say why nobody takes it; None: nothing. False: it is not queued any more."""
 
     def end_attempt(self, job: Held, cause: str) -> None: ...
 
@@ -271,6 +289,19 @@ class UpkeepWriter(UpkeepReader, Protocol):
         """Delete what jobs that ended so long ago said of each step; returns of how many jobs."""
 
 
+class WorkerReader(Protocol):
+    def offered(self, absent_seconds: float) -> frozenset[Offered]:
+        """What the workers offer that looked for work within so many seconds, or have a job."""
+
+
+class WorkerWriter(WorkerReader, Protocol):
+    def see(self, worker: str, offers: Offered) -> None:
+        """A worker looks for work now."""
+
+    def forget(self, absent_seconds: float) -> int:
+        """Remove those that did not look for so long and have no job."""
+
+
 class ReadUnit(Protocol):
     @property
     def jobs(self) -> JobReader: ...
@@ -288,6 +319,8 @@ class ReadUnit(Protocol):
     def idempotency(self) -> IdempotencyReader: ...
     @property
     def upkeep(self) -> UpkeepReader: ...
+    @property
+    def workers(self) -> WorkerReader: ...
 
 
 class WriteUnit(Protocol):
@@ -307,6 +340,8 @@ class WriteUnit(Protocol):
     def idempotency(self) -> IdempotencyWriter: ...
     @property
     def upkeep(self) -> UpkeepWriter: ...
+    @property
+    def workers(self) -> WorkerWriter: ...
 
 
 class Database(Protocol):

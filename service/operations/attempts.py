@@ -82,6 +82,11 @@ class Attempts:
                 wrong = JobError(error.code, f"the job's recipe or its files cannot be had: {error.message}")
                 self.fail(held.id, held.fence, wrong, cause=error.code, retry=False)
 
+    def show(self, worker: str, offers: Offers) -> None:
+        """Say that the worker looks for work, and what it offers: jobs that nobody can take are told by it (waiting.py)."""
+        with self._database.write() as unit:
+            unit.workers.see(worker, offers.told())
+
     def heartbeat(self, job_id: JobId, fence: Fence) -> State:
         """Let the lease end `lease_seconds` from now, by the database's clock. Returns the state. Raises FenceLost."""
         with self._database.write() as unit:

@@ -14,6 +14,7 @@ from service.operations.belonging import Belonging
 from service.operations.drawn import remove_expired
 from service.operations.retention import Keep, Sweep, expire_checkpoints, for_a_while, trim_events
 from service.operations.signing import Signing
+from service.operations.waiting import Explaining
 from service.telemetry import Pulse
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def chores(
     tidy = in_our_store(lambda: remove_expired(store, keep.drawn, clock))
     return (
         Chore("reap attempts whose lease is over", lease_seconds / 3, attempts.reap),
+        Chore("let jobs that no worker can take say why", 60.0, Explaining(database).turn),
         Chore("forget old idempotency keys", 600.0, lambda: forget_keys(database)),
         Chore("remove old checkpoints", 600.0, expire),
         Chore("trim old events", 600.0, lambda: for_a_while(partial(trim_events, database, keep))),

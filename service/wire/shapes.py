@@ -101,6 +101,9 @@ class Job(BaseModel):
     stop_reason: str | None = Field(
         description="Of a job that succeeded: completed, or what ended it early: max_seconds, max_nfe, guard, …"
     )
+    wait_reason: str | None = Field(
+        description="Of a queued job that no worker can take: what it needs that none offers. null: it waits for its turn."
+    )
     certificate: Certificate | None = Field(description="Of a certificate that succeeded: what it found.")
     certificates: list[Certificate] = Field(description="What this job's own certificates found, the newest first.")
     progress: Progress
@@ -120,6 +123,7 @@ class Job(BaseModel):
             adapter=job.adapter,
             error=Error(code=job.error.code, message=job.error.message) if job.error else None,
             stop_reason=job.stop_reason,
+            wait_reason=job.wait_reason,
             certificate=Certificate.of(job.certificate) if job.certificate else None,
             certificates=[Certificate.of(each) for each in job.certificates],
             progress=Progress(

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from service.adapters import db
+from service.operations.waiting import Explaining
 from tests.browser.visits import (
     HIDDEN_HTML,
     JOB,
@@ -170,6 +172,20 @@ class TestAJob:
         with page.expect_response(lambda answer: answer.url.endswith("/artifacts")):
             page.clock.fast_forward(26 * 60_000)
         assert watched.paths() == [f"/jobs/{short}/artifacts"]  # pictures that came stay as they are
+
+    def test_that_no_worker_can_take_says_why(self, stack: Stack, parts: dict[str, str], new_page: NewPage) -> None:
+        job = post(stack, JOB | {"needs": {"labels": ["nobody-has-it"]}, "adapter_name": "never-begun"})
+        page, _ = new_page()
+        page.goto(address(stack, job))
+        give_key(page)
+        expect(page.get_by_text("waiting for a worker")).to_be_visible()
+        database = db.connect(parts["STROP_DATABASE_URL"])
+        assert Explaining(database, due_seconds=0).turn() == 1
+        database.close()
+        expect(page.get_by_text("none carries the label 'nobody-has-it'")).to_be_visible()
+        page.get_by_role("button", name="Cancel…").click()
+        page.get_by_role("button", name="Cancel the job").click()
+        expect(state(page)).to_have_text("cancelled")
 
     def test_that_failed_says_why(self, stack: Stack, new_page: NewPage) -> None:
         job = post(stack, JOB | {"base_model": "broken", "adapter_name": "never-made"})

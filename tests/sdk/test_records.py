@@ -20,6 +20,7 @@ SAID = {
     "adapter": None,
     "error": None,
     "stop_reason": None,
+    "wait_reason": None,
     "certificate": None,
     "certificates": [
         {"job": "job_2", "from_step": 1, "to_step": 2, "expected_sha256": "a", "found_sha256": "a", "holds": True}

@@ -17,6 +17,7 @@ from service.adapters.queue import WAKE, make_celery
 from service.domain.artifacts import Kind
 from service.domain.jobs import State
 from service.domain.principals import LOCAL
+from service.operations.waiting import Explaining
 from tests.eventually import eventually
 from tests.servers.processes import free_port
 from tests.worker.fleet import ROOT, Fleet
@@ -97,6 +98,20 @@ class TestWork:
             done = fleet.reaches(fleet.submit(steps=1), State.SUCCEEDED)
             waits.append((done.attempts[0].started_at - done.created_at).total_seconds())
         assert statistics.median(waits) < 0.25, waits
+
+    def test_that_no_worker_can_take_says_what_the_running_ones_lack(self, fleet: Fleet) -> None:
+        job = fleet.submit(needs={"labels": ["big"]})
+        steward = Explaining(fleet.database, due_seconds=0)
+        worker = fleet.worker(worker_labels="small").is_ready()
+
+        def said() -> str:
+            steward.turn()
+            return fleet.job(job).wait_reason or ""
+
+        eventually(lambda: said().startswith("no worker that is up can take it: none carries the label 'big'"))
+        worker.terminate()
+        fleet.worker(worker_labels="small,big")
+        assert fleet.reaches(job, State.SUCCEEDED).wait_reason is None
 
     def test_is_one_job_at_a_time(self, fleet: Fleet) -> None:
         worker = fleet.worker()

@@ -49,6 +49,8 @@ def describe(job: Job) -> str:
         parts.append(f"{duration(progress.seconds_left)} left")
     if job.stop_reason not in (None, "completed"):
         parts.append(f"stopped by {job.stop_reason}")
+    if job.wait_reason:
+        parts.append(job.wait_reason)
     if job.certificate:
         parts.append(certificate(job.certificate))
     if job.adapter:

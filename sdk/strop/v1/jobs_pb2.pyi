@@ -284,7 +284,7 @@ class Samples(_message.Message):
     def __init__(self, every: _Optional[int] = ..., prompts: _Optional[_Iterable[str]] = ..., guidance: _Optional[float] = ..., num_inference_steps: _Optional[int] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "state", "created_at", "recipe", "adapter", "error", "progress", "attempts", "metadata", "kind", "parent_id", "stop_reason", "certificate", "certificates")
+    __slots__ = ("id", "state", "created_at", "recipe", "adapter", "error", "progress", "attempts", "metadata", "kind", "parent_id", "stop_reason", "certificate", "certificates", "wait_reason")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -306,6 +306,7 @@ class Job(_message.Message):
     STOP_REASON_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    WAIT_REASON_FIELD_NUMBER: _ClassVar[int]
     id: str
     state: JobState
     created_at: _timestamp_pb2.Timestamp
@@ -320,7 +321,8 @@ class Job(_message.Message):
     stop_reason: str
     certificate: Certificate
     certificates: _containers.RepeatedCompositeFieldContainer[Certificate]
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., adapter: _Optional[str] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., kind: _Optional[str] = ..., parent_id: _Optional[str] = ..., stop_reason: _Optional[str] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ..., certificates: _Optional[_Iterable[_Union[Certificate, _Mapping]]] = ...) -> None: ...
+    wait_reason: str
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., adapter: _Optional[str] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., kind: _Optional[str] = ..., parent_id: _Optional[str] = ..., stop_reason: _Optional[str] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ..., certificates: _Optional[_Iterable[_Union[Certificate, _Mapping]]] = ..., wait_reason: _Optional[str] = ...) -> None: ...
 
 class Certificate(_message.Message):
     __slots__ = ("job", "from_step", "to_step", "expected_sha256", "found_sha256", "holds")

@@ -9,24 +9,21 @@ from sqlalchemy import (
     Float,
     Integer,
     Update,
-    and_,
     bindparam,
-    exists,
     func,
     insert,
-    or_,
     select,
     update,
 )
 
 from service.adapters.db.events import WRITTEN
-from service.adapters.db.jobs import HELD, JobRows, held, owned_by
+from service.adapters.db.jobs import HELD, JobRows, held, lacking, owned_by
 from service.adapters.db.tables import attempts, job_needs, jobs
 from service.adapters.db.types import Later, Now
 from service.domain.errors import FenceLost
 from service.domain.ids import Fence, JobId, TenantId
 from service.domain.jobs import TERMINAL, Certificate, JobError, State
-from service.domain.offers import MEMORY, MODEL, Offers, needs
+from service.domain.offers import Offers, needs
 from service.domain.ports import Held, Submission
 from service.domain.recipes import BriefRecipe
 
@@ -97,6 +94,7 @@ class JobWrites(JobRows):
             "untrimmed_since": Now() if to in TERMINAL else None,
             "error_code": error.code if error else None,
             "error_message": _storable(error.message) if error else None,
+            "wait_reason": None,
             "version": jobs.c.version + 1,
             "updated_at": Now(),
         }
@@ -117,6 +115,11 @@ class JobWrites(JobRows):
     def place_attempt(self, job: Held, device: str) -> None:
         running = attempts.c.job_id == job.id, attempts.c.fence == job.fence
         self._connection.execute(update(attempts).where(*running).values(device=device))
+
+    def explain(self, job: JobId, reason: str | None) -> bool:
+        changed = {"wait_reason": reason, "version": jobs.c.version + 1, "updated_at": Now()}
+        queued = jobs.c.id == job, jobs.c.state == State.QUEUED
+        return self._connection.execute(update(jobs).where(*queued).values(**changed)).rowcount == 1
 
     def end_attempt(self, job: Held, cause: str) -> None:
         ended = attempts.c.job_id == job.id, attempts.c.fence == job.fence, attempts.c.ended_at.is_(None)
@@ -152,17 +155,14 @@ def _claim() -> Update:
         .prefix_with("MATERIALIZED", dialect="postgresql")  # once a tenant, not once a queued job
     )  # fmt: skip
     words: BindParameter[Any] = bindparam("words", expanding=True)
-    enough = and_(job_needs.c.need == MEMORY, job_needs.c.amount <= bindparam("memory", type_=Float()))
-    some_model = and_(bindparam("any_model", type_=Boolean()), job_needs.c.need.startswith(MODEL))
-    met = or_(and_(job_needs.c.amount.is_(None), job_needs.c.need.in_(words)), enough, some_model)
-    unmet = exists().where(job_needs.c.job_id == jobs.c.id, ~met)
+    lacks = lacking(words, bindparam("memory", type_=Float()), bindparam("any_model", type_=Boolean()))
     turn = (
         jobs.c.priority.desc(), share.c.running, share.c.served.asc().nulls_first(), jobs.c.created_at, jobs.c.id
     )  # fmt: skip
     next_job = (
         select(jobs.c.id)
         .select_from(jobs.join(share, share.c.tenant_id == jobs.c.tenant_id))
-        .where(jobs.c.not_before <= Now(), ~unmet)
+        .where(jobs.c.not_before <= Now(), ~lacks)
         .order_by(*turn).limit(1).with_for_update(skip_locked=True, of=jobs)
     )  # fmt: skip
     return (
@@ -171,7 +171,7 @@ def _claim() -> Update:
         .values(
             state=State.RUNNING, fence=jobs.c.fence + 1, not_before=None,
             lease_until=Later(bindparam("lease", type_=Float())),
-            error_code=None, error_message=None, version=jobs.c.version + 1, updated_at=Now(),
+            error_code=None, error_message=None, wait_reason=None, version=jobs.c.version + 1, updated_at=Now(),
             event_count=jobs.c.event_count + 1,
         )
         .returning(*HELD, jobs.c.event_count)

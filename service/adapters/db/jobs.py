@@ -1,12 +1,13 @@
 """Reading jobs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Column, Connection, Row, Select, and_, func, literal, select, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, exists, func, literal, or_, select, tuple_
 
-from service.adapters.db.tables import SHOWN, attempts, jobs
+from service.adapters.db.tables import SHOWN, attempts, job_needs, jobs
+from service.adapters.db.types import Later
 from service.domain.errors import FenceLost
 from service.domain.ids import Fence, JobId, TenantId
 from service.domain.jobs import (
@@ -21,14 +22,23 @@ from service.domain.jobs import (
     State,
     UnreadableRecipe,
 )
+from service.domain.offers import MEMORY, MODEL, Offered
 from service.domain.pages import Position
-from service.domain.ports import Held
+from service.domain.ports import Held, Waiting
 from service.domain.recipes import BriefRecipe, Recipe
 
 
 def owned_by(job: JobId, fence: Fence) -> Any:
     """The condition under which an attempt may write: its fence is the job's, and the state is an owned one."""
     return and_(jobs.c.id == job, jobs.c.fence == fence, jobs.c.state.in_(sorted(OWNED)))
+
+
+def lacking(words: Any, memory: ColumnElement[float], any_model: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The condition under which a worker that offers these cannot take the job: `Offered.meets` in SQL."""
+    enough = and_(job_needs.c.need == MEMORY, job_needs.c.amount <= memory)
+    some_model = and_(any_model, job_needs.c.need.startswith(MODEL))
+    met = or_(and_(job_needs.c.amount.is_(None), job_needs.c.need.in_(words)), enough, some_model)
+    return exists().where(job_needs.c.job_id == jobs.c.id, ~met)
 
 
 HELD: tuple[Column[Any], ...] = (jobs.c.id, jobs.c.tenant_id, jobs.c.state, jobs.c.fence, jobs.c.failures)
@@ -75,6 +85,22 @@ class JobRows:
         if row is None:
             raise FenceLost
         return held(row)
+
+    def waiting(
+        self, workers: Collection[Offered], due_seconds: float, after: JobId | None, limit: int
+    ) -> list[Waiting]:
+        idle = [lacking(sorted(each.words), literal(each.memory_gib), literal(each.any_model)) for each in workers]
+        due = jobs.c.not_before <= Later(-due_seconds)
+        some = select(jobs.c.id, jobs.c.wait_reason).where(
+            jobs.c.not_before.is_not(None),
+            jobs.c.id > (after or ""),
+            or_(jobs.c.wait_reason.is_not(None), and_(due, *idle)),
+        )
+        found = {row.id: row.wait_reason for row in self._connection.execute(some.order_by(jobs.c.id).limit(limit))}
+        needs: dict[str, dict[str, float | None]] = {id: {} for id in found}
+        for row in self._connection.execute(select(job_needs).where(job_needs.c.job_id.in_(list(found)))):
+            needs[row.job_id][row.need] = row.amount
+        return [Waiting(JobId(id), needs[id], reason) for id, reason in found.items()]
 
     def _one(self, statement: Select[Any]) -> Job | None:
         loaded = self._load(self._connection.execute(statement).all())
@@ -130,6 +156,7 @@ def _job(row: Row[Any], tried: Iterable[Attempt], certificates: Iterable[Certifi
         certificate=_certificate(row) if row.certificate else None,
         certificates=tuple(certificates),
         failures=row.failures,
+        wait_reason=row.wait_reason if row.state == State.QUEUED else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, inspect, text
 
-REVISION = "0010"
+REVISION = "0011"
 """The newest in migrations/versions. Revisions are numbered by four digits, so that a later one compares greater."""
 
 

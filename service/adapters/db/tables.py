@@ -72,6 +72,7 @@ jobs = Table(
     Column("certificate", JSON(none_as_null=True)),
     Column("untrimmed_since", Moment),
     Column("brief", JSON(none_as_null=True)),
+    Column("wait_reason", Text),
     CheckConstraint("(state = 'queued') = (not_before IS NOT NULL)", name="queued_has_not_before"),
     CheckConstraint(
         "(state IN ('running', 'pausing', 'cancelling', 'finalizing')) = (lease_until IS NOT NULL)",
@@ -269,6 +270,19 @@ idempotency = Table(
     Column("expires_at", Moment, nullable=False),
 )
 Index("ix_idempotency_expires_at", idempotency.c.expires_at)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("words", JSON, nullable=False),
+    Column("any_model", Boolean, nullable=False),
+    Column("memory_gib", Float, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+)
+"""Who looked for work lately and what each offers, all of the operator's tenant: for telling what a queued job waits for. A claim
+does not read it."""
 
 installation = Table(
     "installation",

@@ -11,6 +11,7 @@ from service.adapters.db.job_writes import JobWrites
 from service.adapters.db.jobs import JobRows
 from service.adapters.db.receipts import ReceiptRows, ReceiptWrites
 from service.adapters.db.upkeep import UpkeepRows, UpkeepWrites
+from service.adapters.db.workers import WorkerRows, WorkerWrites
 
 
 class Reading:
@@ -23,6 +24,7 @@ class Reading:
         self.receipts = ReceiptRows(connection)
         self.idempotency = IdempotencyRows(connection)
         self.upkeep = UpkeepRows(connection)
+        self.workers = WorkerRows(connection)
 
 
 class Writing:
@@ -35,3 +37,4 @@ class Writing:
         self.receipts = ReceiptWrites(connection)
         self.idempotency = IdempotencyWrites(connection)
         self.upkeep = UpkeepWrites(connection)
+        self.workers = WorkerWrites(connection)

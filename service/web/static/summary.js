@@ -76,6 +76,7 @@ const WAITING = {
 
 function remaining(job) {
   if (job.state === "succeeded") return isCertificate(job) ? foundBy(job.certificate) : made(job);
+  if (job.wait_reason) return job.wait_reason;
   if (job.state !== "running") return WAITING[job.state] ?? "";
   const { step, seconds_left: left } = job.progress;
   if (step === 0 || left === null) return "loading models, drawing the first pictures";

@@ -11,6 +11,7 @@ from service.domain.adapters import AliasRequest
 from service.domain.artifacts import Kind
 from service.domain.jobs import State
 from service.domain.principals import LOCAL
+from service.operations.waiting import Explaining
 from tests.service.world import EVERYTHING, World
 
 FINISHED = 5_000
@@ -26,6 +27,8 @@ HOT: dict[str, Callable[[World], Any]] = {
     "events": lambda world: world.jobs.events(LOCAL, world.running.id, after=1),
     "heartbeat": lambda world: world.attempts.heartbeat(world.running.id, world.running.fence),
     "record": lambda world: world.attempts.record(world.running.id, world.running.fence, 1, "job.step", {}),
+    "show": lambda world: world.attempts.show("w", EVERYTHING),
+    "what nobody takes": lambda world: Explaining(world.database, due_seconds=0).turn(),
     "submit": lambda world: world.post(),
     "what an alias means": lambda world: world.models.resolve(LOCAL, "red@stable"),
     "held adapters that still have a version": lambda world: world.models.living({"0" * 64, "1" * 64}),

@@ -5,14 +5,17 @@ from typing import Any
 
 import pytest
 
+from service.adapters import db
 from service.domain.artifacts import Kind
 from service.domain.jobs import JobError, Progress
 from service.operations.attempts import Attempts
+from service.operations.waiting import Explaining
+from service.settings import Settings
 from tests.service.rest.calls import OFFERS, Gateway
 
 SHAPE = {
-    "id", "object", "kind", "parent_id", "state", "created_at", "recipe", "adapter", "error", "stop_reason", "certificate",
-    "certificates", "progress", "attempts", "metadata",
+    "id", "object", "kind", "parent_id", "state", "created_at", "recipe", "adapter", "error", "stop_reason", "wait_reason",
+    "certificate", "certificates", "progress", "attempts", "metadata",
 }  # fmt: skip
 
 
@@ -101,6 +104,19 @@ class TestGet:
         attempts.stopped(claim.job.id, claim.job.fence, "cancelled")
         assert changed()["state"] == "cancelled"
         assert len(set(seen)) == len(seen)
+
+    def test_says_why_no_worker_can_take_it_and_to_who_polls_too(
+        self, gateway: Gateway, attempts: Attempts, settings: Settings
+    ) -> None:
+        attempts.show("w1", OFFERS)
+        path = f"/jobs/{gateway.new_job({'needs': {'labels': ['big']}})}"
+        before = gateway.get(path)
+        assert before.json()["wait_reason"] is None
+        database = db.connect(settings.database_url)
+        Explaining(database, due_seconds=0).turn()
+        database.close()
+        after = gateway.get(path, headers={"If-None-Match": before.headers["ETag"]})
+        assert after.json()["wait_reason"].endswith("none carries the label 'big' (STROP_WORKER_LABELS)")
 
     @pytest.mark.parametrize("name", ["job_" + "0" * 26, "job_1", "..%2f..%2fetc", "%00", "a" * 500])
     def test_of_no_job_is_404(self, gateway: Gateway, name: str) -> None:
