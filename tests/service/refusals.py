@@ -131,12 +131,16 @@ REFUSALS: dict[str, Refusal] = {
         {"method": {"type": "ddpo", "noise_level": 1.5}}, "noise_level", "method.noise_level", "send at most 1"
     ),
     "one candidate of pictures": create({"method": {**SFT, "candidates": 1}}, INVALID, "method.candidates", "send a whole number, 2 or more"),
-    "a walk longer than the noise that is left": create(
-        {"method": {**METHOD, "states": "renoised", "walk_steps": 4, "trajectory_length": 2}},
+    "a trajectory longer than its walk": create(
+        {"method": {**METHOD, "states": "renoised", "walk_steps": 4, "trajectory_length": 5}},
         INVALID, "method.trajectory_length", "a walk has one state per step",
     ),
-    "a walk from pictures longer than the noise that is left": create(
-        {"method": {**SFT, "walk_steps": 8}}, INVALID, "method.trajectory_length", "a walk has one state per step"
+    "a walk without a step in the noise": create(
+        {"method": {**METHOD, "states": "renoised", "walk_steps": 3, "trajectory_length": 2}},
+        INVALID, "method.walk_steps", "raise the one or lower the other",
+    ),
+    "a walk from pictures without a step in the noise": create(
+        {"method": {**SFT, "walk_steps": 3, "trajectory_length": 1}}, INVALID, "method.walk_steps", "raise the one or lower the other"
     ),
     "a trajectory longer than its rollout": create(
         {"method": {**METHOD, "trajectory_length": 11}}, INVALID, "method.trajectory_length", "a walk has one state per step"

@@ -308,5 +308,11 @@ def _absent(folder: Path) -> dict[str, None]:
 
 
 def _pictures(decoded: Tensor) -> Tensor:
+    if not decoded.isfinite().all():  # as whole numbers they would be black, and nobody would be told
+        raise JobFailure(
+            "the VAE gives pictures that are not numbers: use bf16 or fp32 (`dtype` of a job), and check the base model's VAE with "
+            "plain diffusers",
+            code="nan_pictures",
+        )
     unit = (decoded * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).float().cpu()
     return (unit * 255).round().to(torch.uint8)

@@ -26,7 +26,12 @@ class DDIM:
         return stepped.prev_sample, stepped.pred_original_sample
 
     def stochastic(self, prediction: Tensor, index: int, latents: Tensor, eta: float) -> tuple[Tensor, Tensor]:
-        """Eq. 12 and 16 with η = eta; 1 is DDPM's ancestral step."""
+        """Eq. 12 and 16 with η = eta; 1 is DDPM's ancestral step.
+
+        The last step is `step`, whatever eta is: where the schedule does not end at α = 1 (`set_alpha_to_one: false`, as SD 1.5 has it)
+        its noise would stay in the picture that is judged, and no later step could take it out.
+        """
+        eta = eta if index + 1 < len(self.timesteps) else 0.0
         t = self.timesteps[index]
         still = torch.zeros_like(prediction)
         mean = self._scheduler.step(prediction, t, latents, eta=eta, variance_noise=still).prev_sample

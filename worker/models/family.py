@@ -121,7 +121,7 @@ class Family(Protocol):
         """Clean latents of pictures uint8 [B, H, W, 3], fp32: the mode of the VAE's posterior."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Pictures, uint8 [B, H, W, 3] on the CPU, rounded as diffusers rounds them."""
+        """Pictures, uint8 [B, H, W, 3] on the CPU, rounded as diffusers rounds them. Raises JobFailure `nan_pictures`."""
 
     def decode_preview(self, latents: Tensor) -> Tensor:
         """The same by the small preview decoder (TAESD) where one was loaded, else by `decode`."""

@@ -7,7 +7,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Literal
 
@@ -54,7 +54,7 @@ def train(
     asked after each step; where it says yes, that step's Stepped is followed by a Checkpointed, and the driver may close
     the generator then. `out_of_time` is asked after each step, and before the first after a resume: yes ends the training
     there, with its adapter.
-    Raises JobFailure: nan_loss, nan_latents, out_of_memory, reward_error, lora_targets, start_adapter, walk_in_noise,
+    Raises JobFailure: nan_loss, nan_latents, nan_pictures, out_of_memory, reward_error, lora_targets, start_adapter, walk_in_noise,
     checkpoint_damaged, checkpoint_version.
     """
     check_walks(base, recipe.method)
@@ -83,7 +83,11 @@ def train(
     reason = ended(recipe, progress) or ("max_seconds" if progress.step and out_of_time() else None)
     while reason is None:
         started, before, update = clock(), base.counter.total, progress.step
-        with clear_failures(update + 1), without_cudnn():
+        with (
+            clear_failures(update + 1),
+            without_cudnn(),
+            blaming_the_rate(update + 1, recipe.method.rate, after=update),
+        ):
             places = prompts_at(recipe.method, len(prompts), recipe.seed, update)
             world = world_of(base, reward, parameters, [prompts[place] for place in places], images, update)
             done = method(world, progress.memory, update, places)
@@ -141,7 +145,7 @@ def tried(  # noqa: PLR0917 — the loop's own state
     Validation first: it may be what ends the job, and the last step has its samples.
     """
     step = progress.step
-    with clear_failures(step):
+    with clear_failures(step), blaming_the_rate(step, recipe.method.rate, after=step):
         if recipe.validation and (last or step % recipe.validation.every == 0):
             seen = validate(base, reward, optimiser, recipe, prompts, step)
             best = progress.best.after(step, seen.reward)
@@ -201,11 +205,25 @@ def restore(optimiser: Optimiser, tensors: Mapping[str, Tensor]) -> None:
 
 def finite(step: int, rate: float, *numbers: float | None) -> None:
     if not all(math.isfinite(number) for number in numbers if number is not None):
-        raise JobFailure(
-            f"the loss is not a number any more at step {step}: lower method.learning_rate (it was {rate:g}), "
-            "or train in fp32; the last checkpoint is from before that",
-            code="nan_loss",
-        )
+        raise diverged("the loss is not a number any more", step, rate)
+
+
+@contextmanager
+def blaming_the_rate(step: int, rate: float, *, after: int) -> Iterator[None]:
+    """What the untrained base drew with numbers in it, an adapter of `after` updates draws with none: its weights ran away."""
+    try:
+        yield
+    except JobFailure as failure:
+        if after == 0 or failure.code not in {"nan_latents", "nan_pictures"}:
+            raise
+        raise diverged("the model's pictures are not numbers any more", step, rate) from failure
+
+
+def diverged(what: str, step: int, rate: float) -> JobFailure:
+    return JobFailure(
+        f"{what} at step {step}: lower method.learning_rate (it was {rate:g}), or train in fp32; what was stored before that is kept",
+        code="nan_loss",
+    )
 
 
 def clear_failures(step: int) -> AbstractContextManager[None]:

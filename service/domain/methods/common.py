@@ -121,6 +121,20 @@ class Paired(Noised):
 Selection = Literal["argmax", "path-weights"]
 
 
+def starts_of_walk(least_noise: float, steps: int, trajectory_length: int) -> int:
+    """Of a walk's schedule, the first so many places: there the noise is above `least_noise`, and m steps are left."""
+    return min(int((1 - least_noise) * steps), steps - trajectory_length + 1)
+
+
+def check_walk(trajectory_length: int, walk_steps: int, least_noise: float) -> None:
+    """A walk has a place to start from. Raises ValueError."""
+    check_length(trajectory_length, walk_steps, "walk_steps")
+    if starts_of_walk(least_noise, walk_steps, trajectory_length) < 1:
+        raise ValueError(
+            f"walk_steps ({walk_steps}) has no step whose noise is above least_noise ({least_noise:g}): raise the one or lower the other"
+        )
+
+
 def check_length(trajectory_length: int, steps: int, steps_field: str) -> None:
     """A walk has one state a step. Raises ValueError."""
     if trajectory_length > steps:

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from service.domain.methods.common import Noised, Paired, Selection, check_length
+from service.domain.methods.common import Noised, Paired, Selection, check_length, check_walk
 
 PAPER = {
     "candidates": 3, "trajectory_length": 3, "rollout_steps": 25, "walk_steps": 50, "states": "renoised",
@@ -74,7 +74,7 @@ class SharpeningRLHF(Paired):
         if self.states == "rollout":
             check_length(self.trajectory_length, self.rollout_steps, "rollout_steps")
         else:
-            check_length(self.trajectory_length, int((1 - self.least_noise) * self.walk_steps), "the walk's steps left")
+            check_walk(self.trajectory_length, self.walk_steps, self.least_noise)
         return self
 
     @property
@@ -121,7 +121,7 @@ class SharpeningSFT(Noised):
         if self.states == "rollout":
             check_length(self.trajectory_length, self.rollout_steps, "rollout_steps")
         else:
-            check_length(self.trajectory_length, int((1 - self.least_noise) * self.walk_steps), "the walk's steps left")
+            check_walk(self.trajectory_length, self.walk_steps, self.least_noise)
         return self
 
     def settled(self, *, brings_pictures: bool) -> Self:

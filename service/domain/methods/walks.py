@@ -2,7 +2,7 @@
 
 from itertools import count
 
-from service.domain.methods.common import Trained
+from service.domain.methods.common import Trained, starts_of_walk
 from service.domain.methods.sharpening import SharpeningRLHF, SharpeningSFT
 
 MOST_STEPS = 1000
@@ -18,7 +18,7 @@ def walk_starts(method: Trained) -> int | None:
     if (isinstance(method, SharpeningSFT) and method.walks) or (
         isinstance(method, SharpeningRLHF) and method.states == "renoised"
     ):
-        return _starts(method.least_noise, method.walk_steps, method.trajectory_length)
+        return starts_of_walk(method.least_noise, method.walk_steps, method.trajectory_length)
     return None
 
 
@@ -27,11 +27,7 @@ def only_in_noise(method: Trained) -> str | None:
     if walk_starts(method) != 1:
         return None
     assert isinstance(method, SharpeningRLHF | SharpeningSFT), "the others do not walk"
-    steps = next(steps for steps in count(2) if _starts(method.least_noise, steps, method.trajectory_length) > 1)
+    steps = next(steps for steps in count(2) if starts_of_walk(method.least_noise, steps, method.trajectory_length) > 1)
     if steps > MOST_STEPS:
         return "lower method.least_noise"
     return f"raise method.walk_steps to {steps} or more, or lower method.least_noise or method.trajectory_length"
-
-
-def _starts(least_noise: float, steps: int, trajectory_length: int) -> int:
-    return min(int((1 - least_noise) * steps), steps - trajectory_length + 1)

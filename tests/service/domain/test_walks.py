@@ -5,26 +5,42 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from service.domain.methods import METHODS, SharpeningRLHF, SharpeningSFT
 from service.domain.methods.walks import only_in_noise, walk_starts
 
-WALK = st.fixed_dictionaries(
+WALKS = st.fixed_dictionaries(
     {"walk_steps": st.integers(2, 60), "trajectory_length": st.integers(1, 10), "least_noise": st.sampled_from([0, 0.5, 0.75])}
-).filter(lambda walk: walk["trajectory_length"] <= int((1 - walk["least_noise"]) * walk["walk_steps"]))  # fmt: skip
+)  # fmt: skip
+
+
+def allowed(walk: dict[str, Any]) -> list[int]:
+    """The places of the schedule with enough noise and enough steps left."""
+    steps = walk["walk_steps"]
+    return [
+        place
+        for place in range(steps)
+        if (place + 1) / steps <= 1 - walk["least_noise"] and place + walk["trajectory_length"] <= steps
+    ]
+
+
+WALK = WALKS.filter(allowed)
 
 
 class TestWalkStarts:
     @given(WALK)
     def test_are_the_places_with_enough_noise_and_enough_steps_left(self, walk: dict[str, Any]) -> None:
-        steps = walk["walk_steps"]
-        allowed = [
-            place
-            for place in range(steps)
-            if (place + 1) / steps <= 1 - walk["least_noise"] and place + walk["trajectory_length"] <= steps
-        ]
         for method in (SharpeningSFT(type="sharpening-sft", states="renoised", **walk), renoised(**walk)):
-            assert walk_starts(method) == len(allowed)
+            assert walk_starts(method) == len(allowed(walk))
+
+    @given(WALKS)
+    def test_exactly_a_walk_that_has_none_is_refused(self, walk: dict[str, Any]) -> None:
+        if allowed(walk):
+            renoised(**walk)
+            return
+        with pytest.raises(ValidationError, match=r"trajectory_length \(|walk_steps \("):
+            renoised(**walk)
 
     @pytest.mark.parametrize("method", METHODS)
     def test_only_methods_that_renoise_and_walk_have_some(self, method: Any) -> None:

@@ -31,7 +31,7 @@ def drawn(seed: int) -> Tensor:
 class TestStochastic:
     @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
     @pytest.mark.parametrize("eta", [0.3, 1.0])
-    @pytest.mark.parametrize("index", [0, 4, 9])
+    @pytest.mark.parametrize("index", [0, 4, 8])
     def test_mean_and_spread_are_those_of_diffusers(self, prediction_type: str, eta: float, index: int) -> None:
         reference = scheduler(prediction_type=prediction_type)
         reference.set_timesteps(10)
@@ -48,6 +48,17 @@ class TestStochastic:
         mean, std = sampler.stochastic(drawn(1), 3, drawn(2), 0.0)
         assert torch.equal(mean, sampler.step(drawn(1), 3, drawn(2))[0])
         assert std == 0
+
+    @pytest.mark.parametrize("ends_at_one", [True, False])
+    @pytest.mark.parametrize("steps", [1, 4, 10])
+    def test_no_noise_is_put_into_the_picture(self, ends_at_one: bool, steps: int) -> None:
+        """Also where the schedule does not end at α = 1, as SD 1.5's: what is judged is what was drawn."""
+        sampler = Diffusion(scheduler(set_alpha_to_one=ends_at_one).config).sampler(steps)
+        mean, std = sampler.stochastic(drawn(1), steps - 1, drawn(2), 1.0)
+        assert torch.equal(mean, sampler.step(drawn(1), steps - 1, drawn(2))[0])
+        assert std == 0
+        if steps > 1:
+            assert sampler.stochastic(drawn(1), steps - 2, drawn(2), 1.0)[1] > 0
 
     def test_it_is_differentiable_in_the_prediction(self) -> None:
         prediction = drawn(1).requires_grad_()

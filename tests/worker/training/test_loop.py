@@ -14,6 +14,8 @@ import torch
 from service.domain.adapters import SERVED_RANK
 from service.domain.errors import JobFailure
 from tests.worker.training.conftest import PROMPTS, bright, jpeg, recipe
+from worker.models import lora
+from worker.models.base import TRAINED
 from worker.models.load import load
 from worker.training.events import Checkpointed, Event, Finished, Resumed, Sampled, Stepped, Warned
 from worker.training.loop import train
@@ -157,6 +159,25 @@ class TestTrain:
         with pytest.raises(JobFailure) as failure:
             list(train(family, jpeg(), recipe(samples={"every": 0}), PROMPTS))
         assert failure.value.code == "nan_latents"
+
+    def test_an_adapter_whose_weights_ran_away_is_the_rates_fault_and_named_with_its_step(
+        self, sd_folder: Path
+    ) -> None:
+        family = load("sd", sd_folder, device="cpu")
+        events = train(family, jpeg(), recipe(samples={"every": 0}), PROMPTS)
+        assert next(events).step == 1
+        for value in lora.tensors(family.denoiser, TRAINED).values():
+            value.data.fill_(1e30)
+        with pytest.raises(JobFailure, match=r"at step 2: lower method.learning_rate") as failure:
+            next(events)
+        assert failure.value.code == "nan_loss"
+
+    def test_a_vae_that_gives_no_numbers_ends_the_job_and_trains_on_no_black_pictures(self, sd_folder: Path) -> None:
+        family = load("sd", sd_folder, device="cpu")
+        family.vae.decoder.conv_out.bias.data.fill_(torch.nan)
+        with pytest.raises(JobFailure, match="bf16 or fp32") as failure:
+            list(train(family, jpeg(), recipe(samples={"every": 0}), PROMPTS))
+        assert failure.value.code == "nan_pictures"
 
     @pytest.mark.parametrize(
         ("error", "whose"),

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from service.domain.errors import FieldError
+from service.domain.errors import FieldError, JobFailure
 from worker.evaluation.draw import noise
 from worker.inference.engine import schedulers
 from worker.inference.engine.invariant import BatchInvariant
@@ -116,7 +116,10 @@ class Served:
         """uint8 [H, W, 3], decoded alone. Raises NotANumber."""
         if not sample.latents.isfinite().all():
             raise _overflow(sample)
-        return self._decoded(sample.latents, self.family.decode)
+        try:
+            return self._decoded(sample.latents, self.family.decode)
+        except JobFailure as failure:
+            raise _overflow(sample) from failure
 
     def preview(self, sample: Sample) -> np.ndarray:
         """uint8 [H, W, 3]: what the picture looks like after the last step, by the small decoder where there is one."""

@@ -160,6 +160,19 @@ class TestFailures:
         assert "nan@1" in caught.value.errors[0].message
         assert np.array_equal(good.result(60).pictures, bench.alone(a_draw("good", batch_size=2)))
 
+    def test_of_a_vae_that_gives_no_numbers_are_told_and_not_drawn_black(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def overflow(latents: torch.Tensor) -> torch.Tensor:
+            raise JobFailure("the VAE gives pictures that are not numbers", code="nan_pictures")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(bench.family, "decode", overflow)
+            with pytest.raises(NotANumber) as caught:
+                bench.engine.submit(a_draw()).result(60)
+        assert "dtype" in caught.value.errors[0].remedy
+        assert bench.engine.submit(a_draw()).result(60).nfe == 4
+
 
 class TestAbort:
     def test_no_step_begins_after_the_one_that_runs(self, bench: Bench) -> None:
