@@ -31,7 +31,7 @@ class SFT(Noised):
     keep: Literal["best", "all"] = Field(default="best", description="Which of a prompt's candidates are learned from.")
     timesteps_per_sample: int = Field(default=8, ge=1, le=32, description="Noise levels at which a picture is used.")
     anchor: float = Field(
-        default=0.1, ge=0, le=1e4, description="Weight of the squared distance to the base model's own prediction."
+        default=0.01, ge=0, le=1e4, description="Weight of the squared distance to the base model's own prediction."
     )
 
 
@@ -54,7 +54,7 @@ class DDPO(Drawn):
         le=2,
         description="Of the stochastic sampler: DDIM's η (sd, sdxl; at most 1, and 1 if null), or a of Flow-GRPO (sd3, flux; 0.7 if null).",
     )
-    clip_range: float = Field(default=1e-3, gt=0, le=1, description="PPO's ε: ratios are clipped to 1 ± this.")
+    clip_range: float = Field(default=1e-2, gt=0, le=1, description="PPO's ε: ratios are clipped to 1 ± this.")
     steps_per_batch: int = Field(
         default=2, ge=1, le=16, description="Optimiser steps on one batch of rollouts, each on its share of them."
     )

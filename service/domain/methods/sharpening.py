@@ -111,7 +111,7 @@ class SharpeningSFT(Noised):
     selection: Selection = Field(default="argmax", description="The best alone, or all with exponential weights.")
     path_temperature: float = Field(default=0.5, gt=0, le=100, description="λ of path-weights; see sharpening-rlhf.")
     anchor: float = Field(
-        default=0.1, ge=0, le=1e4, description="Weight of the squared distance to the base model's own prediction."
+        default=0.01, ge=0, le=1e4, description="Weight of the squared distance to the base model's own prediction."
     )
 
     @model_validator(mode="after")

@@ -68,6 +68,7 @@ class TestDdpoStep:
     def test_the_shares_together_are_every_rollout_with_an_advantage_once(self, shares: int) -> None:
         """Each share's gradient is a mean over its rows; summed by their number they are that of the whole batch."""
         toy = Toy()
+        batch = rollouts(world(toy), OWN, NOISE_LEVEL, 0, PROMPTS)
         memory, total, rows = Memory(), 0.0, 0
         for update in range(shares):
             toy.rows.clear()
@@ -75,7 +76,6 @@ class TestDdpoStep:
             memory = done.memory
             mine = sum(row.graded for row in toy.rows) // 4
             total, rows = total + mine * done.gradient[0], rows + mine
-        batch = remembered(memory)
         gain = advantages(batch.rewards).view(-1)
         (whole,), _ = policy_gradient(world(toy), OWN, NOISE_LEVEL, WIDE, batch, torch.arange(12), gain)
         assert rows == 12
@@ -100,6 +100,15 @@ class TestDdpoStep:
         drawn = rollouts(world(Toy()), OWN, NOISE_LEVEL, 0, PROMPTS)
         for ours, theirs in zip((drawn.states, drawn.means, drawn.rewards), first.memory.tensors.values(), strict=True):
             assert torch.equal(ours, theirs)
+
+    @pytest.mark.parametrize("shares", [1, 2, 3])
+    def test_a_batch_that_has_had_its_last_share_is_not_remembered(self, shares: int) -> None:
+        """It would be in every checkpoint: gigabytes, for large pictures."""
+        memory, kept = Memory(), []
+        for update in range(2 * shares):
+            memory = stepped(Toy(), memory, update, shares=shares).memory
+            kept.append(bool(memory.tensors))
+        assert kept == [update % shares < shares - 1 for update in range(2 * shares)]
 
     def test_a_remembered_batchs_rewards_stay_on_the_cpu(self) -> None:
         """Not every device has float64. From the device of this world nothing comes back, so they cannot have been there."""
