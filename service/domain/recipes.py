@@ -82,7 +82,8 @@ class Validation(BaseModel):
         default=None,
         ge=1,
         le=1000,
-        description="End after so many validations in a row without a new best; null: never.",
+        description="End after so many validations in a row without a new best; null: never. Left out: never, or 3 where "
+        "the method is sharpening-sft or sft.",
     )
 
 

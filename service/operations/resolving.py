@@ -6,7 +6,7 @@ from typing import TypeVar
 from service.domain import scenes
 from service.domain.catalogue import CONVOLUTIONAL, DIFFUSIONS, BaseModelEntry, Catalogue, RewardModelEntry
 from service.domain.errors import FieldError, InvalidRequest
-from service.domain.methods import DDPO, Method, SharpeningSFT
+from service.domain.methods import DDPO, Method, SharpeningRLHF, SharpeningSFT
 from service.domain.methods.walks import only_in_noise
 from service.domain.prompts import digest, fault, normalise
 from service.domain.recipes import GUARD, JobRequest, Lora, Recipe, Samples, Validation, served
@@ -40,6 +40,7 @@ def resolve(request: JobRequest, catalogue: Catalogue, shelf: Shelf) -> Recipe:
     if isinstance(method, SharpeningSFT):
         method = method.settled(brings_pictures=pictures is not None)
         faults += _beyond_the_rollout(method)
+    faults += _no_trajectory(method)
     if base is not None:
         method = method.at(base)
     start = start_of(request, base, shelf, faults)
@@ -82,10 +83,16 @@ def _settled(shown: Shown, base: BaseModelEntry | None) -> Shown:
 
 
 def _validation(request: JobRequest) -> Validation | None:
-    """None where there is to be none. A message cannot hold null, so `every` 0 says the same."""
+    """None where there is to be none. A message cannot hold null, so `every` 0 says the same.
+
+    Who only chooses the prompts or the turns of a guarded method's validation keeps its guard.
+    """
     if request.method.guarded and "validation" not in request.model_fields_set:
         return GUARD
-    return request.validation if request.validation and request.validation.every else None
+    given = request.validation if request.validation and request.validation.every else None
+    if given is not None and request.method.guarded and "patience" not in given.model_fields_set:
+        return given.model_copy(update={"patience": GUARD.patience})
+    return given
 
 
 def _prompts(
@@ -139,6 +146,24 @@ def _beyond_the_rollout(method: SharpeningSFT) -> Faults:
     reason = f"trajectory_length ({method.trajectory_length}) is above rollout_steps ({method.rollout_steps})"
     remedy = "lower the one or raise the other: a rollout has one state per step"
     return [(InvalidRequest.code, FieldError("method.trajectory_length", reason, remedy))]
+
+
+def _no_trajectory(method: Method) -> Faults:
+    """What judges the finished picture alone is not called sharpening. Recipes of the comparison and of older jobs may say so."""
+    if (
+        not isinstance(method, SharpeningRLHF | SharpeningSFT)
+        or method.states != "rollout"
+        or method.trajectory_length > 1
+    ):
+        return []
+    same = "online-dpo" if isinstance(method, SharpeningRLHF) else "sft"
+    reason = "of one state of a rollout the picture alone is judged, and no trajectory"
+    return [
+        (
+            InvalidRequest.code,
+            FieldError("method.trajectory_length", reason, f"choose the method {same}, or send 2 or more"),
+        )
+    ]
 
 
 def _lora(request: JobRequest, base: BaseModelEntry | None, start: Beginning | None, faults: Faults) -> Lora:

@@ -131,6 +131,12 @@ REFUSALS: dict[str, Refusal] = {
         {"method": {"type": "ddpo", "noise_level": 1.5}}, "noise_level", "method.noise_level", "send at most 1"
     ),
     "one candidate of pictures": create({"method": {**SFT, "candidates": 1}}, INVALID, "method.candidates", "send a whole number, 2 or more"),
+    "a trajectory of one state": create(
+        {"method": {**METHOD, "trajectory_length": 1}}, INVALID, "method.trajectory_length", "choose the method online-dpo"
+    ),
+    "a trajectory of one state to learn from": create(
+        {"method": {**SFT, "trajectory_length": 1}}, INVALID, "method.trajectory_length", "choose the method sft"
+    ),
     "a trajectory longer than its walk": create(
         {"method": {**METHOD, "states": "renoised", "walk_steps": 4, "trajectory_length": 5}},
         INVALID, "method.trajectory_length", "a walk has one state per step",

@@ -17,7 +17,6 @@ from tests.faults.site import CALM, Site, now
 
 METHOD = {
     "type": "sharpening-rlhf", "candidates": 2, "rollout_steps": 2, "prompts_per_step": 1, "timesteps_per_pair": 1,
-    "trajectory_length": 1,
 }  # fmt: skip
 JOB: dict[str, Any] = {
     "method": METHOD, "lora": {"rank": 4}, "samples": {"every": 0}, "steps": 30, "checkpoint_every": 3,

@@ -120,9 +120,16 @@ class TestTheGuard:
         assert resolved("sd", method={"type": "sharpening-sft"}, validation=off).validation is None
 
     def test_a_validation_that_was_given_is_what_it_says(self) -> None:
-        validation = resolved("sd", method={"type": "sft"}, validation={"every": 7}).validation
+        given = {"every": 7, "patience": None}
+        validation = resolved("sd", method={"type": "sft"}, validation=given).validation
         assert validation is not None
         assert (validation.every, validation.patience) == (7, None)
+
+    @pytest.mark.parametrize(("method", "patience"), [("sft", 3), ("sharpening-sft", 3), ("forward-process", None)])
+    def test_stays_on_where_only_its_prompts_or_turns_are_chosen(self, method: str, patience: int | None) -> None:
+        validation = resolved("sd", method={"type": method}, validation={"every": 7}).validation
+        assert validation is not None
+        assert (validation.every, validation.patience) == (7, patience)
 
     def test_a_clone_without_one_has_none(self) -> None:
         """The stored null of its parent is not a field that was left out."""
@@ -169,7 +176,7 @@ class TestWalks:
         assert resolved("sd", method=self.SHORT).method.type == "sharpening-sft"
 
     def test_who_is_judged_on_rollouts_walks_nowhere(self) -> None:
-        assert resolved("sd3", method={**self.SHORT, "states": None}).method.states == "rollout"
+        assert resolved("sd3", method={**self.SHORT, "states": None, "trajectory_length": 2}).method.states == "rollout"
 
 
 class TestPreview:
