@@ -105,7 +105,7 @@ test-gpu: $(VENV)/.dev ## Run the tests that need a CUDA device
 	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available() and "strop: torch finds no CUDA device here, and every test would be skipped")'
 	$(BIN)/python -m pytest -m gpu tests/worker/gpu
 
-compare: $(VENV)/.demo ## Compare every method on shapes (about 15 core-hours; goes on after a stop; QUICK=1: minutes; PROCESSES=2)
+compare: $(VENV)/.demo ## Compare every method on shapes (about 16 core-hours; goes on after a stop; QUICK=1: minutes; PROCESSES=2)
 	@$(BIN)/python -m benchmarks.compare $(if $(QUICK),--quick) --processes $(or $(PROCESSES),1)
 
 resume-proof: $(VENV)/.demo ## Kill, pause and replay a job: its adapter is the undisturbed one's, bit for bit (SEED=7 STEPS=16)

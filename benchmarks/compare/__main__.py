@@ -8,7 +8,7 @@
     python -m benchmarks.compare recompute ROW [--retrain]   # are the row's figures met?
 
 `--quick` begins at nothing each time and says what it took; `--resume` goes on with what the last one left.
-Figures come from one kind of machine in one run: outcomes carry the commit and the CPU that made them.
+Outcomes carry the commit and the CPU that made them: a run goes on over many sessions and commits, on one kind of machine.
 """
 
 from __future__ import annotations

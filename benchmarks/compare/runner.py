@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 
 from benchmarks.compare.scale import Scale
-from benchmarks.compare.store import keep
+from benchmarks.compare.store import keep, provenance
 from benchmarks.compare.tasks import Task, every_task, finished
 
 
@@ -102,6 +102,7 @@ class Runner:
 
 def perform(scale: Scale, name: str) -> float:
     """One task, in a process of the pool; its outcome is on disk when this returns. Wall seconds."""
+    provenance()
     task = next(task for task in every_task(scale) if task.name == name)
     started = time.monotonic()
     print(f"begin  {name} (about {hours(task.seconds)})", flush=True)

@@ -50,11 +50,15 @@ def keep(folder: Path, name: str, content: dict[str, Any]) -> None:
 
 @cache
 def provenance() -> dict[str, Any]:
-    """Commit and kind of machine; no names."""
-    asked = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return {"commit": asked.stdout.strip() or None, "machine": machine()}
+    """Commit, "-dirty" where code or the base differ from it, and kind of machine; no names. As it was when the process asked first,
+    which a runner's does before its first task: a checkout may be moved on while it works."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    commit = git("rev-parse", "--short=12", "HEAD")
+    changed = commit and git("status", "--porcelain", "--", "*.py", "catalogue.toml", "examples")
+    return {"commit": f"{commit}-dirty" if changed else commit or None, "machine": machine()}
 
 
 def machine() -> dict[str, Any]:

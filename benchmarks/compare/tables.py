@@ -89,7 +89,10 @@ def searches(scale: Scale) -> Iterator[Cells]:
 
 
 def break_even(scale: Scale) -> Iterator[Cells]:
-    """Against the smallest best-of-N (of 2, 4, 8, …, at either guidance) that is as often right as the row at its best."""
+    """Against the smallest best-of-N (of 2, 4, 8, …, at either guidance) that is as often right as the row at its best.
+
+    Never, where the row's gain over the base is not above 0 with its interval: then there is nothing that was paid for.
+    """
     yield ["method", "trained on", "fe", "exact", "search that does as well", "its NFE", "training is cheaper after",
            "with its tuning"]  # fmt: skip
     pools = [pool for where in ("plain", "best") if (pool := read(scale.outcomes, f"pool-{where}"))]
@@ -107,7 +110,7 @@ def break_even(scale: Scale) -> Iterator[Cells]:
             if at_least(figures["exact"], exact) and int(n) > 1
         ]
         start = [method, trained_on, f"{fe:,.0f}", f"{exact:.3f}"]
-        if at_least(float(bits([base], "best").mean()), exact):
+        if gain(told, base, "best").low <= 0:
             yield [*start, "the base itself", str(nfe), "never", "never"]
         elif not equal:
             yield [*start, "none of the pool", "", "the first picture", "the first picture"]

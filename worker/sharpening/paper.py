@@ -6,6 +6,9 @@
   4. at each of their m states the target is ε, the noise that was put in; errors are averaged over the m states
   5. L = −log σ(−β (Δ_best − Δ_worst)), Δ = mean ‖ε_θ − ε‖² − mean ‖ε_ref − ε‖²                               (Eq. 11)
 
+Of our departures b, c, f and g are made here too; a, e, h and j are not (the states are a walk's, one t, plain errors, ε as the target
+throughout), and d is not: each picture has an ε of its own.
+
 Of its code's faults (docs/paper.md) none is inherited that is no part of the method: it runs for n > 1 (1), the
 reference is taken at every step (2), states are detached (4), the sampling noise is not used again (5), t is not the
 maximum over devices (7), failures of a reward are errors (9). The target ε at self-generated states (3) is the paper's.

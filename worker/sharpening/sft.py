@@ -8,15 +8,15 @@ For each prompt c, with its group of n clean latents x_0 (its own pictures, fill
   5. the target at a state is the noise that leads from x_0 to it, and the loss there is weighted by SNR_1/SNR_k
   6. plus the anchor: the squared distance to the base's prediction at the same states
 
-`states: rollout`, where nobody brought pictures: a member is judged by S over the last m states of the rollout that drew it,
-once, and the best one gets the denoising loss at J fresh levels (`rollout_step`). No walks, and every level is learned.
-
 Where we leave the paper, and why (docs/paper.md has the test of each):
   i. Candidates are different pictures, not noisings of one (`among_noisings` is the paper's rule): a deterministic walk
      from a noising leads back to the same x_0, so the rule can only prefer pictures that normally score low.
   j. The consistent target. Step k's state is self-generated; ε, which was put in at step 1, no longer leads from x_0 to
      it. The noise that does is ε̂ + r(ε − ε̂), r = √(SNR_k/SNR_{k−1}); it multiplies the error by the product of r², which
      the weight takes out again.
+  k. `states: rollout`, where nobody brought pictures: a member is judged by S over the last m states of the rollout that
+     drew it, once, and the best one gets the denoising loss at J fresh levels (`rollout_step`). No walks, and every level is
+     learned.
 """
 
 from collections.abc import Sequence

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.compare.gains import gain
 from benchmarks.compare.results import ablations, rows
 from benchmarks.compare.scale import Scale, quick
-from benchmarks.compare.store import keep
+from benchmarks.compare.store import keep, read
 from benchmarks.compare.tables import Cells, ablation_rows, break_even, trained, trajectories, tuning_rows
 from tests.benchmarks.compare.hand import PICTURES, Hand
 
@@ -88,6 +89,13 @@ class TestBreakEven:
         found = line(list(break_even(scale)), DEFAULT)
         assert found["training is cheaper after"] == f"{1000 / 140:.0f} pictures"
         assert found["with its tuning"] == f"{2000 / 140:.0f} pictures"
+
+    def test_is_never_where_the_gain_may_be_none(self, scale: Scale, hand: Hand) -> None:
+        keep(scale.outcomes, "pool-plain", {"setting": [1, 20], "best_of": {"8": {"exact": 0.7, "nfe": 160}}})
+        hand.row(DEFAULT, 0.303, recipe={"learning_rate": 6e-3, "old_decay": 0.5})
+        row, base = (read(scale.outcomes, name) for name in (f"row-{DEFAULT}-clip-main-0", "base"))
+        assert row is not None and base is not None and gain([row], base, "best").mean > 0
+        assert line(list(break_even(scale)), DEFAULT)["training is cheaper after"] == "never"
 
 
 class TestAblations:

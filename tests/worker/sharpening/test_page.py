@@ -39,7 +39,6 @@ def test_every_function_that_the_page_names_exists() -> None:
 
 
 def test_every_departure_that_the_code_names_is_on_the_page() -> None:
-    for room in ("step", "sft"):
-        text = (ROOT / f"worker/sharpening/{room}.py").read_text(encoding="utf-8")
-        for letter in re.findall(r"^  ([a-j])\. ", text, flags=re.MULTILINE):
-            assert f"\n| {letter} | " in PAGE
+    rooms = [(ROOT / f"worker/sharpening/{room}.py").read_text(encoding="utf-8") for room in ("step", "sft")]
+    named = [letter for text in rooms for letter in re.findall(r"^  ([a-z])\. ", text, flags=re.MULTILINE)]
+    assert named == re.findall(r"^\| ([a-z]) \| ", PAGE, flags=re.MULTILINE)
