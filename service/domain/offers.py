@@ -59,6 +59,11 @@ class Offered:
             return need == MEMORY and amount <= self.memory_gib
         return need in self.words or (self.any_model and need.startswith(MODEL))
 
+    def covers(self, other: "Offered") -> bool:
+        """Whether it could take each job that the other could."""
+        words = {word for word in other.words - self.words if not (self.any_model and word.startswith(MODEL))}
+        return not words and self.any_model >= other.any_model and self.memory_gib >= other.memory_gib
+
 
 def model_word(entry: BaseModelEntry | RewardModelEntry) -> str:
     """The same for two entries of one name exactly where they mean the same bits."""

@@ -7,8 +7,17 @@ from collections.abc import Collection, Mapping
 
 from service.domain.offers import Offered
 
-ABSENT_SECONDS = 300.0
-"""A worker that has neither looked for work nor had a job for so long counts as gone."""
+ABSENT_SECONDS = 600.0
+"""A worker that has neither looked for work nor had a job for so long counts as gone: more than the longest poll_seconds, jittered."""
+
+
+def foremost(workers: Collection[Offered]) -> list[Offered]:
+    """Those that no other one covers, one of equals: who can take a job, and what all lack for it, can be asked of these alone."""
+    found: list[Offered] = []
+    for worker in workers:
+        if not any(other.covers(worker) for other in found):
+            found = [*(other for other in found if not worker.covers(other)), worker]
+    return found
 
 
 def wait_reason(needs: Mapping[str, float | None], workers: Collection[Offered]) -> str | None:

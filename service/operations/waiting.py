@@ -7,7 +7,7 @@ from time import monotonic
 
 from service.domain.ids import JobId
 from service.domain.ports import Database
-from service.domain.waiting import ABSENT_SECONDS, wait_reason
+from service.domain.waiting import ABSENT_SECONDS, foremost, wait_reason
 
 DUE_SECONDS = 60.0
 """A job that could have been taken for less says nothing: workers may be starting."""
@@ -34,7 +34,7 @@ class Explaining:
 
     def _portion(self) -> int:
         with self._database.read() as unit:
-            workers = unit.workers.offered(ABSENT_SECONDS)
+            workers = foremost(unit.workers.offered(ABSENT_SECONDS))  # a fleet of many machines is of a few kinds
             jobs = unit.jobs.waiting(workers, self._due_seconds, self._after, PORTION)
         self._after = jobs[-1].id if len(jobs) == PORTION else None
         told = {job.id: (job.reason, wait_reason(job.needs, workers)) for job in jobs}

@@ -40,7 +40,7 @@ class TestTheSentence:
         assert steward.turn() == 1
         assert (
             said(world, job)
-            == "no worker has looked for work in the last 5 minutes: start one, or see the log of those that run"
+            == "no worker has looked for work in the last 10 minutes: start one, or see the log of those that run"
         )
 
     @pytest.mark.parametrize(
