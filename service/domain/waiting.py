@@ -40,7 +40,7 @@ def wait_reason(needs: Mapping[str, float | None], workers: Collection[Offered])
 def _lack(need: str, amount: float | None, most: float) -> str:
     match need.partition(":")[0]:
         case "memory_gib":
-            return f"it needs {amount:.3g} GiB of device memory (needs.memory_gib, else by its base model's entry), and the largest has {most:.3g}"
+            return f"it needs {amount:g} GiB of device memory (needs.memory_gib, else by its base model's entry), and the largest has {most:g}"
         case "label":
             return f"none carries the {_name(need, amount)} (STROP_WORKER_LABELS)"
         case "model":
@@ -53,7 +53,7 @@ def _name(need: str, amount: float | None) -> str:
     kind, _, name = need.partition(":")
     match kind:
         case "memory_gib":
-            return f"{amount:.3g} GiB of device memory"
+            return f"{amount:g} GiB of device memory"
         case "model":
             of, name, _ = name.rsplit(":", 2)
             return f"{'preview decoder of' if of == 'decoder' else f'{of} model'} {name!r}"
