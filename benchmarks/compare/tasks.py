@@ -60,8 +60,8 @@ def every_task(scale: Scale) -> list[Task]:
     for seed in scale.seeds[1:]:
         found += [_row(scale, DEFAULT, reward, seed) for reward in ("clip", "scene")]
         found += [_row(scale, name, "clip", seed) for name in rivals]
-        found += [_row(scale, name, "clip", seed, long=True) for name in LONG]
         found.append(_row(scale, SHUFFLED, "none", seed))
+    found += [_row(scale, name, "clip", seed, long=True) for seed in scale.seeds[1:] for name in LONG]
     return found
 
 
