@@ -269,7 +269,9 @@ class TestLearning:
             memory, update = method(world, memory, 0, (0, 1)).memory, 1
         before = method(world, memory, update, (0, 1))
         assert Optimiser(parameters, job.method, 1).apply(before.gradient, 0) > 0
-        after = method(world, memory if name == "ddpo" else before.memory, update, (0, 1))  # its last share is forgotten
+        after = method(
+            world, memory if name == "ddpo" else before.memory, update, (0, 1)
+        )  # its last share is forgotten
         assert after.metrics.loss < before.metrics.loss
 
 
