@@ -27,7 +27,7 @@ from service.adapters import db, inference, keys, storage, weights
 from service.domain import drawing
 from service.domain.adapters import parse_reference
 from service.domain.errors import StropError
-from service.domain.ports import Store
+from service.domain.outside import Store
 from service.domain.principals import LOCAL_TENANT
 from service.operations.attempts import Attempts
 from service.operations.belonging import Belonging

@@ -13,7 +13,7 @@ from service.adapters import db, storage
 from service.adapters.db import SqlDatabase
 from service.adapters.db.tables import metadata
 from service.domain.ids import new_job_id
-from service.domain.ports import Store
+from service.domain.outside import Store
 from tests.servers import postgresql, seaweed, valkey
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from service.domain.adapters import Alias, AliasRequest
 from service.domain.artifacts import Artifact
-from service.domain.ports import Database, Store, WriteUnit
+from service.domain.outside import Store
+from service.domain.ports import Database, WriteUnit
 from service.domain.principals import Principal
 from service.operations import aliases, deleting, stowing
 from service.operations.once import Keyed, once

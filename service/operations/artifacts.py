@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from service.domain.artifacts import Artifact
 from service.domain.errors import NotFound
 from service.domain.ids import Fence, JobId
-from service.domain.ports import Database, Store
+from service.domain.outside import Store
+from service.domain.ports import Database
 from service.domain.principals import Principal
 from service.operations.known import known_form, no_job
 

@@ -19,7 +19,8 @@ from service.domain.files import File
 from service.domain.ids import Fence, FileId, JobId
 from service.domain.jobs import Event, Job, JobError, Progress, State, after_lost_attempt
 from service.domain.offers import Offers
-from service.domain.ports import Database, Deed, Held, ReadUnit, Store
+from service.domain.outside import Store
+from service.domain.ports import Database, Deed, Held, ReadUnit
 from service.operations import certifying, finishing, prompt_files, stowing, thinning
 from service.operations.moves import Limits, lose, move, put_off, reap
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from service.domain.errors import Conflict, Damaged
 from service.domain.ids import JobId
 from service.domain.installation import Installation
-from service.domain.ports import Database, Store
+from service.domain.outside import Store
+from service.domain.ports import Database
 
 MARK = "installation.json"
 PREFIXES = ("jobs/", "files/")

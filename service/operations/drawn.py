@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 from service.domain.ids import TenantId
-from service.domain.ports import Clock, Store
+from service.domain.outside import Clock, Store
 
 PREFIX = "drawn/"
 TURN_SECONDS = 5.0

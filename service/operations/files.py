@@ -9,7 +9,8 @@ from service.domain import archives, uploads
 from service.domain.errors import TooLarge
 from service.domain.files import MAX_FILE_BYTES, File, FileKind
 from service.domain.ids import FileId, new_file_id
-from service.domain.ports import Database, Store
+from service.domain.outside import Store
+from service.domain.ports import Database
 from service.domain.principals import Principal
 from service.operations import stowing
 from service.operations.known import known_file_form, no_file

@@ -11,7 +11,8 @@ from service.domain.artifacts import Artifact, Kind, Manifest, ManifestFile
 from service.domain.errors import Conflict
 from service.domain.ids import Fence, JobId
 from service.domain.jobs import Job, State, check_transition
-from service.domain.ports import Database, Deed, Store
+from service.domain.outside import Store
+from service.domain.ports import Database, Deed
 from service.operations import stowing
 
 MANIFEST = "manifest.json"

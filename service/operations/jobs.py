@@ -8,8 +8,9 @@ from service.domain.catalogue import Catalogue
 from service.domain.errors import Conflict
 from service.domain.ids import NOBODY, JobId, new_job_id
 from service.domain.jobs import Event, Job, State
+from service.domain.outside import Doorbell, Store
 from service.domain.pages import Page, Position, check_limit, cut
-from service.domain.ports import Database, Deed, Doorbell, Held, Store, Submission, WriteUnit
+from service.domain.ports import Database, Deed, Held, Submission, WriteUnit
 from service.domain.principals import Principal
 from service.domain.recipes import CertificateRequest, JobRequest, Recipe
 from service.domain.verbs import CANCEL, PAUSE, RESUME, RETRY, Verb

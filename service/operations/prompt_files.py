@@ -1,7 +1,7 @@
 """Prompts out of an uploaded file that a job names."""
 
 from service.domain.files import File, FileKind
-from service.domain.ports import Store
+from service.domain.outside import Store
 from service.domain.uploads import read_prompts
 
 

@@ -7,7 +7,8 @@ from service.domain.adapters import AdapterVersion, parse_reference
 from service.domain.artifacts import Artifact
 from service.domain.errors import FieldError, InvalidRequest, NotFound
 from service.domain.jobs import Progress
-from service.domain.ports import Database, ReadUnit, Store
+from service.domain.outside import Store
+from service.domain.ports import Database, ReadUnit
 from service.domain.principals import LOCAL_TENANT, Principal
 from service.domain.prompts import fault, normalise
 from service.domain.receipts import DEFAULT_PICTURES, DEFAULT_PROMPTS, PublicKey, ReceiptRow, Source, Stage

@@ -15,7 +15,8 @@ from itertools import islice
 from time import monotonic
 
 from service.domain.ids import Fence, JobId
-from service.domain.ports import Clock, Database, ReadUnit, Store
+from service.domain.outside import Clock, Store
+from service.domain.ports import Database, ReadUnit
 from service.operations import stowing
 from service.operations.belonging import PREFIXES
 

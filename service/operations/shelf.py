@@ -10,7 +10,8 @@ from service.domain.adapters import parse_reference
 from service.domain.errors import FieldError, InvalidRequest
 from service.domain.files import File, FileKind
 from service.domain.ids import FileId
-from service.domain.ports import Database, Store
+from service.domain.outside import Store
+from service.domain.ports import Database
 from service.domain.principals import Principal
 from service.domain.recipes import Recipe
 from service.operations import prompt_files, stowing

@@ -15,7 +15,8 @@ from service.domain import prompts as texts
 from service.domain.adapters import AdapterVersion
 from service.domain.errors import FenceLost, StropError
 from service.domain.ids import Fence
-from service.domain.ports import Asked, Database, Measurer, Signer, Store
+from service.domain.outside import Measurer, Signer, Store
+from service.domain.ports import Asked, Database
 from service.domain.principals import LOCAL_TENANT, Principal
 from service.domain.receipts import NotNow, Receipt, SignedReceipt, StoredReceipt, statement
 from service.operations import stowing

@@ -8,7 +8,8 @@ from threading import Event
 from time import monotonic
 
 from service.domain.errors import StropError
-from service.domain.ports import Clock, Database, Store
+from service.domain.outside import Clock, Store
+from service.domain.ports import Database
 from service.operations.attempts import Attempts
 from service.operations.belonging import Belonging
 from service.operations.drawn import remove_expired

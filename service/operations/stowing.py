@@ -7,7 +7,7 @@ from pathlib import Path
 
 from service.domain.artifacts import Artifact
 from service.domain.errors import Damaged, StropError
-from service.domain.ports import Store
+from service.domain.outside import Store
 
 log = logging.getLogger(__name__)
 PIECE = 2**20

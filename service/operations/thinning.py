@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from service.domain.artifacts import Artifact, Kind
 from service.domain.ids import Fence, JobId
-from service.domain.ports import Database, Store
+from service.domain.outside import Store
+from service.domain.ports import Database
 from service.operations import stowing
 
 LEAST = 2

@@ -7,7 +7,7 @@ from functools import partial
 
 from service.domain.ids import JobId
 from service.domain.jobs import TERMINAL, Event, Job
-from service.domain.ports import Changes, Notifier
+from service.domain.outside import Changes, Notifier
 from service.domain.principals import Principal
 from service.operations.jobs import Jobs
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from service.domain.errors import Unauthenticated
 from service.domain.ids import TenantId
-from service.domain.ports import Clock
+from service.domain.outside import Clock
 from service.domain.principals import Principal
 
 LIFETIME = 3600

@@ -21,7 +21,7 @@ from sqlalchemy import Row
 
 from service.domain.errors import StropError
 from service.domain.jobs import OWNED, TERMINAL, TRANSITIONS, State
-from service.domain.ports import Store
+from service.domain.outside import Store
 from tests.faults.history import History
 
 GRACE_SECONDS = 10.0

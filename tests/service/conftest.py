@@ -10,7 +10,7 @@ from service.adapters import db, storage
 from service.adapters.db import SqlDatabase
 from service.app import create_app
 from service.domain.catalogue import BaseModelEntry, Catalogue, RewardModelEntry
-from service.domain.ports import Store
+from service.domain.outside import Store
 from service.operations.attempts import Attempts
 from service.settings import Settings
 from tests.service.rest.calls import Gateway

@@ -14,7 +14,7 @@ from service.domain.catalogue import Catalogue
 from service.domain.ids import Fence, TenantId
 from service.domain.jobs import Job
 from service.domain.offers import Offers
-from service.domain.ports import Store
+from service.domain.outside import Store
 from service.domain.principals import LOCAL, Principal
 from service.domain.recipes import JobRequest
 from service.operations.adapters import Adapters

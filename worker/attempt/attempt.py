@@ -13,7 +13,7 @@ from typing import TypeGuard, assert_never
 
 from service.domain.errors import Conflict, Damaged, FenceLost, InvalidTransition, JobFailure, Unavailable
 from service.domain.jobs import JobError, State
-from service.domain.ports import Doorbell
+from service.domain.outside import Doorbell
 from service.operations.attempts import Attempts, Claim
 from worker import pipe
 from worker.attempt.attend import Line, Said, attend

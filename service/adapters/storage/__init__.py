@@ -4,7 +4,7 @@ from urllib.parse import unquote, urlsplit
 
 from service.adapters.storage.folder import FolderStore
 from service.adapters.storage.s3 import S3Store
-from service.domain.ports import Store
+from service.domain.outside import Store
 
 __all__ = ["FolderStore", "S3Store", "make"]
 

@@ -12,7 +12,7 @@ import pytest
 from service.adapters import storage
 from service.adapters.storage import s3 as s3_module
 from service.domain.errors import Damaged, Unavailable
-from service.domain.ports import Store
+from service.domain.outside import Store
 from tests.servers.seaweed import S3
 
 BIG = bytes(range(256)) * 4096 * 17  # 17 MiB: two parts

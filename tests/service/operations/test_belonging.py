@@ -14,7 +14,7 @@ from service.adapters import db
 from service.adapters.db import SqlDatabase
 from service.domain.catalogue import Catalogue
 from service.domain.ids import new_file_id, new_job_id
-from service.domain.ports import Store
+from service.domain.outside import Store
 from service.domain.principals import LOCAL
 from service.operations.belonging import AGREE_SECONDS, MARK, Belonging, ForeignStore
 from service.operations.steward import Chore, chores

@@ -9,7 +9,7 @@ from service.domain.adapters import AliasRequest
 from service.domain.artifacts import OF_THE_JOB, Kind
 from service.domain.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from service.domain.jobs import Job, State
-from service.domain.ports import Store
+from service.domain.outside import Store
 from service.domain.principals import LOCAL, Principal
 from service.domain.recipes import CertificateRequest
 from service.operations.adapters import Adapters

@@ -6,7 +6,7 @@ import pytest
 
 from service.domain.errors import Damaged
 from service.domain.ids import TenantId, new_picture_id
-from service.domain.ports import Store
+from service.domain.outside import Store
 from service.operations.drawn import DrawnFiles, remove_expired
 
 ME = TenantId("local")

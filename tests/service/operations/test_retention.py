@@ -16,7 +16,7 @@ from service.domain.catalogue import Catalogue
 from service.domain.errors import Unavailable
 from service.domain.ids import new_file_id, new_job_id
 from service.domain.jobs import PER_STEP, Job, JobError, State
-from service.domain.ports import Store
+from service.domain.outside import Store
 from service.domain.principals import LOCAL
 from service.domain.recipes import CertificateRequest
 from service.operations.belonging import Belonging

@@ -14,7 +14,7 @@ from service.domain.artifacts import Artifact, Kind
 from service.domain.catalogue import BaseModelEntry, Catalogue
 from service.domain.ids import JobId
 from service.domain.jobs import Event, Job, State
-from service.domain.ports import Store
+from service.domain.outside import Store
 from service.domain.principals import LOCAL, LOCAL_TENANT
 from service.domain.recipes import JobRequest
 from service.operations.attempts import Attempts

@@ -16,7 +16,7 @@ from service.domain.artifacts import Kind
 from service.domain.errors import Unavailable
 from service.domain.ids import JobId
 from service.domain.jobs import State
-from service.domain.ports import Store
+from service.domain.outside import Store
 from service.domain.principals import LOCAL
 from service.domain.recipes import JobRequest
 from service.operations.files import Files

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.domain.jobs import State
-from service.domain.ports import Store
+from service.domain.outside import Store
 from tests.eventually import eventually
 from tests.worker.attempt.conftest import Workshop
 

@@ -15,7 +15,7 @@ import torch
 from service.domain.adapters import AdapterVersion
 from service.domain.artifacts import Artifact, Kind, Manifest, ManifestFile
 from service.domain.ids import Fence, JobId, TenantId, new_job_id
-from service.domain.ports import Store
+from service.domain.outside import Store
 
 TENANT = TenantId("local")
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)

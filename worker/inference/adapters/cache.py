@@ -29,7 +29,7 @@ from service.domain.adapters import AdapterVersion
 from service.domain.artifacts import Kind, Manifest
 from service.domain.errors import Damaged, Unavailable
 from service.domain.ids import TenantId
-from service.domain.ports import Store
+from service.domain.outside import Store
 from worker.inference.adapters import file as adapter_file
 from worker.inference.adapters.disk import ADAPTER, MANIFEST, DiskLevel
 from worker.inference.adapters.file import corrupt

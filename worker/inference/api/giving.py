@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from service.domain.ids import new_picture_id
-from service.domain.ports import Clock
+from service.domain.outside import Clock
 from service.operations.drawn import DrawnFiles
 from service.wire.links import Links
 from worker.inference.api.answers import CompletedImage, Image, ImageAnswer, PartialImage, Usage

@@ -18,7 +18,7 @@ from typing import Any
 
 from service.domain.errors import Damaged, NotFound, StropError
 from service.domain.ids import TenantId, new_drawing_id
-from service.domain.ports import Clock
+from service.domain.outside import Clock
 from service.domain.principals import Principal
 from service.operations.drawn import DrawnFiles
 from service.wire import problems

@@ -12,7 +12,7 @@ from service.domain.adapters import AdapterVersion
 from service.domain.catalogue import BaseModelEntry, Catalogue
 from service.domain.errors import JobFailure
 from service.domain.ids import TenantId
-from service.domain.ports import Clock
+from service.domain.outside import Clock
 from service.domain.receipts import Receipt, Verdict, faults
 from service.operations.receipts import Subject
 from worker.evaluation.receipt import Plan, Result, measure

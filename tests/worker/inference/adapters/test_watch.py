@@ -11,7 +11,7 @@ from service.adapters.db import SqlDatabase
 from service.domain.adapters import AdapterVersion
 from service.domain.catalogue import BaseModelEntry, Catalogue, RewardModelEntry
 from service.domain.errors import Unavailable
-from service.domain.ports import Store
+from service.domain.outside import Store
 from service.domain.principals import LOCAL, Principal
 from service.operations.models import Models
 from tests.eventually import eventually
